@@ -1,0 +1,44 @@
+//! The delivery contract of busgate as types: messages, leases, the [`Transport`] port, and the gateway over it.
+//!
+//! Core knows no protocol, does no I/O and has no back end. A back end is anything that implements [`Transport`] and
+//! passes the conformance suite; a door is anything that turns a protocol into calls of the gateway.
+
+mod authorizer;
+mod caller;
+mod capabilities;
+mod clock;
+mod cursor;
+mod delivery;
+mod error;
+mod health;
+mod lease;
+mod limits;
+mod message;
+mod name;
+mod options;
+mod subscription;
+mod tasks;
+mod transport;
+
+pub use self::{
+    authorizer::{AllowAll, Authorizer, DenyAll, Operation, Rule, Rules},
+    caller::Caller,
+    capabilities::{Capabilities, Fencing},
+    clock::{Clock, SystemClock, Timestamp},
+    cursor::{Cursor, MAX_CURSOR_BYTES, Passed},
+    delivery::Delivery,
+    error::{Effect, Error, ErrorKind, Result, Retry},
+    health::{Health, HealthStatus},
+    lease::{Holder, LeaseToken, Nack, Settled, Settlement, Verb},
+    limits::{DEFAULT_MAX_PAYLOAD_BYTES, HARD_MAX_PAYLOAD_BYTES, Limits},
+    message::{MAX_ID_BYTES, Message, MessageId, Metadata, Receipt},
+    name::{ConsumerName, DEAD_LETTER_PREFIX, EventName, GroupName, MAX_NAME_BYTES, OWN_PREFIX, Pattern},
+    options::{
+        ACK_WAIT_RANGE, DEFAULT_ACK_WAIT, DEFAULT_BACKOFF, DEFAULT_DEDUP_WINDOW, DEFAULT_MAX_DELIVER,
+        DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_IN_FLIGHT_BYTES, EventConfig, MAX_NACK_DELAY, Mode, RetryPolicy,
+        Start, SubscribeOptions,
+    },
+    subscription::{Gap, Item, Subscription},
+    tasks::Tasks,
+    transport::{ConsumerLag, EventInfo, Page, ReadRequest, Transport},
+};

@@ -1,0 +1,2 @@
+//! The busgate binary.
+fn main() {}

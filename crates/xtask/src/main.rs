@@ -1,0 +1,56 @@
+//! Project tasks, on the standard library alone so that they compile in a second.
+
+use std::process::ExitCode;
+
+mod checks;
+mod places;
+mod run;
+mod tests;
+mod tools;
+
+use places::Places;
+use run::{Failure, Outcome, Program};
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  test [NEXTEST ARGUMENT..]   every test; with arguments only the unit and integration tests they select
+  check                       format, lints, documentation, licences and import rules
+  ci                          check, then test: what .ci/run runs
+  tools                       install the test tools into the target directory, where they are missing
+  kill9 [CYCLES]              kill the embedded log under load, 200 times unless told
+  bench [ARGUMENT..]          the benchmarks, with their floor beside them";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match perform(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(arguments: &[String]) -> Outcome {
+    let Some((task, rest)) = arguments.split_first() else {
+        return Err(Failure::new(USAGE));
+    };
+    let places = Places::find()?;
+    match (task.as_str(), rest) {
+        ("test", selection) => tests::test(&places, selection),
+        ("check", []) => checks::check(&places),
+        ("ci", []) => checks::check(&places).and_then(|()| tests::test(&places, &[])),
+        ("tools", []) => tools::install(&places),
+        ("kill9", []) => tests::kill9(&places, "200"),
+        ("kill9", [cycles]) => tests::kill9(&places, cycles),
+        ("bench", arguments) => bench(&places, arguments),
+        _ => Err(Failure::new(USAGE)),
+    }
+}
+
+fn bench(places: &Places, arguments: &[String]) -> Outcome {
+    Program::cargo(places, &["run", "--release", "--package", "busgate-bench", "--"])
+        .args(arguments)
+        .step("bench")
+}

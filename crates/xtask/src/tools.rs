@@ -1,0 +1,66 @@
+//! What the tests need beside cargo: put into the target directory where it is missing, left alone where it is there.
+
+use std::fs;
+use std::path::Path;
+
+use crate::places::Places;
+use crate::run::{Failure, Outcome, Program};
+
+mod browser;
+mod node;
+mod python;
+
+pub(crate) use python::wheels;
+
+/// Installs everything.
+pub(crate) fn install(places: &Places) -> Outcome {
+    python::wheels(places)?;
+    node::packages(places)?;
+    browser::chromium(places)
+}
+
+/// Fills `folder` by `fill`, unless it was filled from the same `pins` before.
+fn once(folder: &Path, pins: &str, fill: impl FnOnce() -> Outcome) -> Outcome {
+    let stamp = folder.join(".pins");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == pins) {
+        return Ok(());
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(Failure::during(format_args!("clear {}", folder.display())))?;
+    }
+    fs::create_dir_all(folder).map_err(Failure::during(format_args!("make {}", folder.display())))?;
+    fill()?;
+    write(&stamp, pins)
+}
+
+fn write(path: &Path, text: &str) -> Outcome {
+    fs::write(path, text).map_err(Failure::during(format_args!("write {}", path.display())))
+}
+
+/// The first of `programs` that can be found, if need be after installing the Debian package that holds it.
+fn system(places: &Places, programs: &[&str], package: &str) -> Result<String, Failure> {
+    if let Some(path) = find(places, programs) {
+        return Ok(path);
+    }
+    debian(places, package)?;
+    find(places, programs).ok_or_else(|| Failure::new(format!("the package {package} brought no {}", programs.join(" or "))))
+}
+
+/// Installs a Debian package, where that is possible.
+fn debian(places: &Places, package: &str) -> Outcome {
+    let root = Program::new(places, "id").args(&["-u"]).answer().is_some_and(|user| user == "0");
+    if !root || find(places, &["apt-get"]).is_none() {
+        return Err(Failure::new(format!("the tests need {package}: please install that package")));
+    }
+    let apt = || Program::new(places, "apt-get").env("DEBIAN_FRONTEND", "noninteractive");
+    apt().args(&["update", "--quiet=2"]).step("lists of Debian packages")?;
+    apt()
+        .args(&["install", "--quiet=2", "--yes", "--no-install-recommends", package])
+        .step(&format!("Debian package {package}"))
+}
+
+fn find(places: &Places, programs: &[&str]) -> Option<String> {
+    let found =
+        |program: &&str| Program::new(places, "sh").args(&["-c", "command -v \"$0\"", program]).answer();
+    programs.iter().find_map(found)
+}
