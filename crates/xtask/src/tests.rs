@@ -11,7 +11,10 @@ pub(crate) fn test(places: &Places, selection: &[String]) -> Outcome {
         Program::cargo(places, &["test", "--quiet", "--doc", "--workspace"])
             .step("tests in the documentation")?;
     }
-    nextest(places, &["--workspace"]).args(selection).step("unit, integration and outside tests")
+    // A package asked for is the only one built.
+    let package = selection.iter().any(|argument| argument == "-p" || argument.starts_with("--package"));
+    let scope: &[&str] = if package { &[] } else { &["--workspace"] };
+    nextest(places, scope).args(selection).step("unit, integration and outside tests")
 }
 
 /// Kills the embedded log under load `cycles` times.

@@ -43,7 +43,8 @@ fn system(places: &Places, programs: &[&str], package: &str) -> Result<String, F
         return Ok(path);
     }
     debian(places, package)?;
-    find(places, programs).ok_or_else(|| Failure::new(format!("the package {package} brought no {}", programs.join(" or "))))
+    find(places, programs)
+        .ok_or_else(|| Failure::new(format!("the package {package} brought no {}", programs.join(" or "))))
 }
 
 /// Installs a Debian package, where that is possible.
