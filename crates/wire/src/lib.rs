@@ -1,1 +1,7 @@
-//! Placeholder.
+//! Every byte that leaves a busgate process, written once: proto, JSON frames, server-sent events, query options and
+//! the error table.
+//!
+//! It does no I/O and knows no server framework; a door decodes with it, calls the gateway, and encodes with it.
+
+pub mod proto;
+pub mod status;

@@ -1,0 +1,120 @@
+//! `event.v1.Message`, in two parts: what all subscribers share, encoded once, and what is one subscriber's own.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BufMut, Bytes};
+use prost::{
+    DecodeError, Message as _,
+    encoding::{DecodeContext, WireType},
+};
+use prost_types::Timestamp;
+
+use super::event::v1::Gap;
+
+/// `event.v1.Message` on the wire.
+///
+/// A sender joins the cached bytes of the shared fields with its subscriber's own; proto fields may come in any order.
+/// A receiver finds everything in the fields.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Message {
+    shared: Bytes,
+    fields: MessageFields,
+}
+
+/// The fields of `event.v1.Message`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct MessageFields {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub id: String,
+    /// Who published it.
+    #[prost(string, tag = "2")]
+    pub source: String,
+    /// Its payload.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub payload: Bytes,
+    /// Text that travels along.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub metadata: BTreeMap<String, String>,
+    /// When it was taken in.
+    #[prost(message, optional, tag = "5")]
+    pub timestamp: Option<Timestamp>,
+    /// How often it was delivered before.
+    #[prost(int32, tag = "6")]
+    pub retry_count: i32,
+    /// What it is settled by.
+    #[prost(string, tag = "7")]
+    pub ack_id: String,
+    /// The event it is in.
+    #[prost(string, tag = "100")]
+    pub event: String,
+    /// Its place in the event.
+    #[prost(string, tag = "101")]
+    pub cursor: String,
+    /// What orders and partitions it.
+    #[prost(string, tag = "102")]
+    pub key: String,
+    /// The media type of the payload.
+    #[prost(string, tag = "103")]
+    pub content_type: String,
+    /// What could not be had right before it.
+    #[prost(message, optional, tag = "104")]
+    pub gap: Option<Gap>,
+}
+
+impl Message {
+    /// The encoding of the `fields` that all subscribers share.
+    #[must_use]
+    pub fn encode_shared(fields: &MessageFields) -> Bytes {
+        fields.encode_to_vec().into()
+    }
+
+    /// A message of `shared` fields, encoded already, and a subscriber's `own`.
+    ///
+    /// Invariant: no field is set in both; `parts_read_back_as_one_message` holds it for the one caller.
+    #[must_use]
+    pub const fn from_parts(shared: Bytes, own: MessageFields) -> Self {
+        Self { shared, fields: own }
+    }
+
+    /// All fields, as one.
+    ///
+    /// # Errors
+    /// When the shared part is no encoding of fields, which can't be for a message that was received.
+    pub fn into_fields(self) -> Result<MessageFields, DecodeError> {
+        let mut fields = self.fields;
+        fields.merge(self.shared)?;
+        Ok(fields)
+    }
+}
+
+impl From<MessageFields> for Message {
+    fn from(fields: MessageFields) -> Self {
+        Self { shared: Bytes::new(), fields }
+    }
+}
+
+impl prost::Message for Message {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        buf.put_slice(&self.shared);
+        self.fields.encode_raw(buf);
+    }
+
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        self.fields.merge_field(tag, wire_type, buf, ctx)
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.shared.len() + self.fields.encoded_len()
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
