@@ -115,8 +115,8 @@ fn lints_quieted(sources: &[Source]) -> Vec<String> {
     sources.iter().filter(|source| !owner(&source.path)).flat_map(breach).collect()
 }
 
-/// R8: only generated code and `wire/convert.rs` name the fields of a proto message: elsewhere a message is neither
-/// made by its fields nor read by them.
+/// R8: only generated code (`wire/proto.rs`) and `wire/convert.rs` name the fields of a proto message: elsewhere a
+/// message is neither made by its fields nor read by them.
 fn proto_fields(sources: &[Source], messages: &BTreeSet<String>) -> Vec<String> {
     let mut found = Vec::new();
     let elsewhere = |source: &&Source| {
