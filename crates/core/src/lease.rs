@@ -53,8 +53,12 @@ pub enum Verb {
     },
     /// The lease runs for this long from now.
     Extend(Duration),
-    /// It comes back at once and the delivery is not counted as an attempt: a drain, or one never handed off.
-    Release,
+    /// It comes back at once: its holder is gone or lets go. The token stays good until somebody else takes the message.
+    Release {
+        /// Whether the delivery counts as an attempt: yes when the holder went away with it, no when the gateway drains
+        /// or never handed it off.
+        counted: bool,
+    },
 }
 
 /// How a message comes back.
@@ -86,6 +90,8 @@ pub enum Settled {
     Rejected,
     /// The lease runs on.
     Extended,
+    /// It comes back, and the token is still good for as long as nobody takes the message.
+    Released,
     /// An earlier epoch, or settled before: nothing changed.
     Stale,
     /// There is no such lease here any more: nothing changed.

@@ -8,8 +8,11 @@ mod caller;
 mod capabilities;
 mod clock;
 mod cursor;
+mod dead_letter;
+mod dedup;
 mod delivery;
 mod error;
+mod group;
 mod health;
 mod lease;
 mod limits;
@@ -26,8 +29,11 @@ pub use self::{
     capabilities::{Capabilities, Fencing},
     clock::{Clock, SystemClock, Timestamp},
     cursor::{Cursor, MAX_CURSOR_BYTES, Passed},
+    dead_letter::{DEAD_LETTER_META, Origin, dead_letter},
+    dedup::{DEFAULT_MAX_IDS, DedupWindow},
     delivery::Delivery,
     error::{Effect, Error, ErrorKind, Result, Retry},
+    group::{DEFAULT_MAX_HELD, Group, MAX_ERROR_BYTES, Moment, Outcome, Reason, Slot, Story, Taken},
     health::{Health, HealthStatus},
     lease::{Holder, LeaseToken, Nack, Settled, Settlement, Verb},
     limits::{DEFAULT_MAX_PAYLOAD_BYTES, HARD_MAX_PAYLOAD_BYTES, Limits},

@@ -1,0 +1,123 @@
+//! Handing out: what came back first, then what a restart left, then fresh messages.
+
+use std::sync::Arc;
+
+use super::{
+    Group, Moment, Reason, Slot, Taken,
+    entry::{Entry, State},
+};
+use crate::{Message, RetryPolicy};
+
+impl Group {
+    /// Hands out the next message to `member`: the lowest that came back, else a fresh one.
+    ///
+    /// A message whose key has an earlier unsettled one is parked until that one is done.
+    pub fn take(
+        &mut self,
+        now: Moment,
+        member: u64,
+        policy: &Arc<RetryPolicy>,
+        mut source: impl FnMut(u64) -> Slot,
+    ) -> Option<Taken> {
+        if !Arc::ptr_eq(&self.policy, policy) {
+            self.policy = Arc::clone(policy);
+        }
+        loop {
+            let taken = if let Some(offset) = self.ledger.first_ready() {
+                self.take_returned(now, member, offset, source(offset))?
+            } else if let Some(&offset) = self.unlearned.front() {
+                self.learn(offset, source(offset))?;
+                None
+            } else if self.ledger.held() < self.max_held {
+                self.take_fresh(now, member, source(self.frontier))?
+            } else {
+                return None;
+            };
+            if taken.is_some() {
+                return taken;
+            }
+        }
+    }
+
+    /// `None`: stop; `Some(None)`: go on; `Some(Some(_))`: here it is.
+    fn take_returned(&mut self, now: Moment, member: u64, offset: u64, slot: Slot) -> Option<Option<Taken>> {
+        match slot {
+            Slot::End => None,
+            Slot::Hole { .. } => {
+                self.lose(offset);
+                Some(None)
+            }
+            Slot::Message(_) if self.is_used_up(offset) => {
+                self.condemn(offset, Reason::MaxDeliver, Some(now.at));
+                Some(None)
+            }
+            Slot::Message(message) => Some(self.lease(now, member, offset, message)),
+        }
+    }
+
+    fn take_fresh(&mut self, now: Moment, member: u64, slot: Slot) -> Option<Option<Taken>> {
+        let offset = self.frontier;
+        match slot {
+            Slot::Hole { next } if next > offset => {
+                self.missed += next - offset;
+                self.frontier = next;
+                Some(None)
+            }
+            Slot::End | Slot::Hole { .. } => None,
+            Slot::Message(message) => {
+                self.frontier += 1;
+                let lane = self.lanes.of(&message);
+                let heads = lane.is_none_or(|lane| self.lanes.enter(lane, offset));
+                self.ledger.insert(offset, Entry::fresh(lane, Arc::clone(&self.policy)));
+                Some(if heads { self.lease(now, member, offset, message) } else { None })
+            }
+        }
+    }
+
+    /// After a restart keys are known only by asking for the messages again, lowest first.
+    fn learn(&mut self, offset: u64, slot: Slot) -> Option<()> {
+        match slot {
+            Slot::End if self.ledger.state(offset).is_some() => return None,
+            Slot::End => {}
+            Slot::Hole { .. } => self.lose(offset),
+            Slot::Message(message) => {
+                let lane = self.lanes.of(&message);
+                if let Some(entry) = self.ledger.get_mut(offset) {
+                    entry.lane = lane;
+                    let heads = lane.is_none_or(|lane| self.lanes.enter(lane, offset));
+                    if heads && entry.state == State::Parked {
+                        self.ledger.shift(offset, State::Ready);
+                    }
+                }
+            }
+        }
+        self.unlearned.pop_front();
+        Some(())
+    }
+
+    fn lease(&mut self, now: Moment, member: u64, offset: u64, message: Arc<Message>) -> Option<Taken> {
+        let epoch = self.next_epoch;
+        let entry = self.ledger.get_mut(offset)?;
+        self.next_epoch += 1;
+        if entry.epoch == 0 {
+            entry.first_delivered_at = now.wall;
+        }
+        if !Arc::ptr_eq(&entry.policy, &self.policy) {
+            entry.policy = Arc::clone(&self.policy);
+        }
+        entry.epoch = epoch;
+        entry.member = member;
+        entry.open = true;
+        entry.attempts += 1;
+        let attempt = entry.attempts;
+        let deadline = now.at + self.policy.ack_wait;
+        self.ledger.shift(offset, State::Leased { member, deadline });
+        Some(Taken { offset, attempt, epoch, message })
+    }
+
+    /// A later subscription may allow fewer attempts than there were already.
+    fn is_used_up(&mut self, offset: u64) -> bool {
+        let most = self.policy.max_deliver;
+        self.ledger.get_mut(offset).is_some_and(|entry| entry.attempts >= most)
+    }
+}
