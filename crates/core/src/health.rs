@@ -39,7 +39,7 @@ impl Health {
 
     /// Adds a figure or fact.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn with(mut self, name: &str, value: &impl ToString) -> Self {
         self.details.insert(name.into(), value.to_string());
         self
     }

@@ -3,6 +3,7 @@
 //! Core knows no protocol, does no I/O and has no back end. A back end is anything that implements [`Transport`] and
 //! passes the conformance suite; a door is anything that turns a protocol into calls of the gateway.
 
+mod ack;
 mod authorizer;
 mod caller;
 mod capabilities;
@@ -11,9 +12,12 @@ mod cursor;
 mod dead_letter;
 mod dedup;
 mod delivery;
+mod envelope;
 mod error;
+mod gateway;
 mod group;
 mod health;
+mod hub;
 mod lease;
 mod limits;
 mod message;
@@ -24,6 +28,7 @@ mod tasks;
 mod transport;
 
 pub use self::{
+    ack::{AckSecret, Deadlines, MIN_SECRET_BYTES},
     authorizer::{AllowAll, Authorizer, DenyAll, Operation, Rule, Rules},
     caller::Caller,
     capabilities::{Capabilities, Fencing},
@@ -32,7 +37,13 @@ pub use self::{
     dead_letter::{DEAD_LETTER_META, Origin, dead_letter},
     dedup::{DEFAULT_MAX_IDS, DedupWindow},
     delivery::Delivery,
+    envelope::{ENCODING_SLOTS, Envelope},
     error::{Effect, Error, ErrorKind, Result, Retry},
+    gateway::{
+        AckMode, AckStatus, Draft, End, EventDetail, Gateway, GatewayConfig, History, HistoryRequest,
+        Outbound, Outgoing, Session, SettleAction, SettleAnswer, SettleRequest, SlowPolicy, Stats,
+        SubscribeRequest,
+    },
     group::{DEFAULT_MAX_HELD, Group, MAX_ERROR_BYTES, Moment, Outcome, Reason, Slot, Story, Taken},
     health::{Health, HealthStatus},
     lease::{Holder, LeaseToken, Nack, Settled, Settlement, Verb},

@@ -1,0 +1,80 @@
+//! The ack tracker: what each stream has handed to its client and not seen settled.
+//!
+//! A stream is one client's session. Its entries carry a lease of the transport, or (unnamed broadcast) a delivery that
+//! only this node knows of and redelivers itself. The lease clock of an entry starts when it is handed off.
+
+mod deadline;
+mod id;
+mod stream;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::RwLock;
+use uuid::Uuid;
+
+pub use self::{
+    deadline::Deadlines,
+    id::{AckSecret, MIN_SECRET_BYTES},
+};
+pub(crate) use self::{
+    id::{Claim, OwnerTag, Refusal, Slot, Ticket},
+    stream::{Local, Stream, Window},
+};
+
+/// The streams of this node.
+pub(crate) struct AckTracker {
+    node: u64,
+    next: AtomicU64,
+    streams: RwLock<HashMap<u64, Arc<Stream>>>,
+}
+
+impl AckTracker {
+    pub(crate) fn new() -> Self {
+        let node = Uuid::new_v4().as_u64_pair().0;
+        Self { node, next: AtomicU64::new(1), streams: RwLock::default() }
+    }
+
+    /// A new stream, known until [`AckTracker::close`].
+    pub(crate) fn open(&self, window: Window) -> Arc<Stream> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let stream = Arc::new(Stream::new(self.node, id, window));
+        self.streams.write().insert(id, Arc::clone(&stream));
+        stream
+    }
+
+    /// Forgets a stream.
+    pub(crate) fn close(&self, stream: &Stream) {
+        self.streams.write().remove(&stream.id());
+    }
+
+    /// The stream that a slot is in, if it is one of this node's and still open.
+    pub(crate) fn stream(&self, slot: Slot) -> Option<Arc<Stream>> {
+        if slot.node != self.node {
+            return None;
+        }
+        self.streams.read().get(&slot.stream).cloned()
+    }
+
+    /// How many streams are open.
+    pub(crate) fn streams(&self) -> usize {
+        self.streams.read().len()
+    }
+
+    /// How many deliveries are unsettled.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.streams.read().values().map(|stream| stream.in_flight()).sum()
+    }
+}
+
+impl fmt::Debug for AckTracker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AckTracker").field("streams", &self.streams()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,227 @@
+//! A session: what one client is subscribed to, within its window, until it leaves.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::{runtime::Handle, sync::watch, time::Instant};
+
+use super::{
+    AckMode, End, Inner, Outbound, Outgoing, SubscribeRequest,
+    drain::Drain,
+    source::{Input, Source},
+};
+use crate::{
+    Envelope, LeaseToken, Verb,
+    ack::{Claim, Local, OwnerTag, Slot, Stream, Ticket, Window},
+};
+
+/// What one client is subscribed to.
+///
+/// Ask for the next item only when the client's socket can take it: that is the back-pressure, and the lease clock starts
+/// when the item has been handed to the socket. Dropping the session closes it: leases the client had go back at once
+/// with the attempt counted, those it never got go back uncounted.
+pub struct Session {
+    inner: Arc<Inner>,
+    source: Source,
+    stream: Arc<Stream>,
+    owner: OwnerTag,
+    ack: AckMode,
+    ack_wait: Duration,
+    max_age: Option<Duration>,
+    drain: watch::Receiver<Option<Drain>>,
+    announced: bool,
+    over: Option<End>,
+}
+
+impl Session {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        source: Source,
+        window: Window,
+        request: &SubscribeRequest,
+        owner: OwnerTag,
+    ) -> Self {
+        let ack_wait = window.retry.ack_wait;
+        let stream = inner.tracker.open(window);
+        let drain = inner.drain.subscribe();
+        let (ack, max_age) = (request.ack, request.max_age);
+        Self { inner, source, stream, owner, ack, ack_wait, max_age, drain, announced: false, over: None }
+    }
+
+    /// How many deliveries the client holds unsettled.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.stream.in_flight()
+    }
+
+    /// The next item; after an end the same end again. Cancel-safe. Asking for it says that everything yielded before
+    /// has been handed to the socket.
+    pub async fn next(&mut self) -> Outgoing {
+        self.handed_off();
+        loop {
+            let now = Instant::now();
+            if let Some(outgoing) = self.ready(now) {
+                return outgoing;
+            }
+            let draining = *self.drain.borrow_and_update();
+            let changed = self.stream.changed();
+            let room = draining.is_none() && self.stream.has_room();
+            let wake_at = draining.map(|drain| drain.deadline).or_else(|| self.stream.wake_at(room));
+            let input = tokio::select! {
+                biased;
+                Ok(()) = self.drain.changed() => None,
+                () = changed, if !room => None,
+                input = self.source.next(), if room => Some(input),
+                () = sleep_until(wake_at) => None,
+            };
+            if let Some(outgoing) = input.and_then(|input| self.take(input)) {
+                return outgoing;
+            }
+        }
+    }
+
+    /// The next item, if it takes no waiting: to write several at once.
+    pub fn try_next(&mut self) -> Option<Outgoing> {
+        loop {
+            if let Some(outgoing) = self.ready(Instant::now()) {
+                return Some(outgoing);
+            }
+            if self.announced || !self.stream.has_room() {
+                return None;
+            }
+            let input = self.source.try_next()?;
+            if let Some(outgoing) = self.take(input) {
+                return Some(outgoing);
+            }
+        }
+    }
+
+    /// Everything yielded so far has been handed to the socket: lease clocks start, automatic acks are made.
+    pub fn handed_off(&mut self) {
+        match self.ack {
+            AckMode::Auto => self.settle_later(self.stream.take_fresh(), Verb::Ack),
+            AckMode::Manual => {
+                let late = self.stream.hand_off(Instant::now());
+                self.settle_later(late, Verb::Extend(self.ack_wait));
+            }
+        }
+    }
+
+    /// What is to be said without asking the source.
+    fn ready(&mut self, now: Instant) -> Option<Outgoing> {
+        if let Some(end) = &self.over {
+            return Some(Outgoing::End(end.clone()));
+        }
+        let draining = *self.drain.borrow();
+        if let Some(drain) = draining {
+            let retry_after = self.inner.retry_after();
+            if !self.announced {
+                self.announced = true;
+                return Some(Outgoing::Draining { retry_after });
+            }
+            if self.stream.in_flight() == 0 || now >= drain.deadline {
+                return Some(self.finish(End::Drained { retry_after }));
+            }
+        }
+        self.stream.expire(now);
+        if draining.is_some() || !self.stream.has_room() {
+            return None;
+        }
+        let local = self.stream.pop_return(now)?;
+        Some(self.deliver(local.envelope, local.attempt, None))
+    }
+
+    fn take(&mut self, input: Input) -> Option<Outgoing> {
+        match input {
+            Input::Message { envelope, attempt, token } => {
+                if self.is_too_old(&envelope) {
+                    self.inner.counters.too_old.add(1);
+                    self.settle_later(Vec::from_iter(token), Verb::Ack);
+                    return None;
+                }
+                Some(self.deliver(envelope, attempt, token))
+            }
+            Input::Gap(gap) => {
+                self.inner.counters.gaps.add(1);
+                Some(Outgoing::Gap(gap))
+            }
+            Input::End(end) => Some(self.finish(end)),
+        }
+    }
+
+    fn is_too_old(&self, envelope: &Envelope) -> bool {
+        let age = |max: Duration| self.inner.clock.now().since(envelope.message.timestamp) > max;
+        self.max_age.is_some_and(age)
+    }
+
+    fn deliver(&self, envelope: Arc<Envelope>, attempt: u32, token: Option<LeaseToken>) -> Outgoing {
+        let counters = &self.inner.counters;
+        counters.delivered.add(1);
+        if attempt > 1 {
+            counters.redelivered.add(1);
+        }
+        let now = Instant::now();
+        let ack_id = match (self.ack, token) {
+            (AckMode::Auto, None) => None,
+            (AckMode::Auto, Some(token)) => {
+                self.stream.admit_lease(now, token, envelope.message.weight());
+                None
+            }
+            (AckMode::Manual, Some(token)) => {
+                let slot = self.stream.admit_lease(now, token.clone(), envelope.message.weight());
+                Some(self.seal(slot, Claim::Lease(token)))
+            }
+            (AckMode::Manual, None) => {
+                let slot = self.stream.admit_local(now, Local { envelope: Arc::clone(&envelope), attempt });
+                Some(self.seal(slot, Claim::Local { event: envelope.event.clone(), attempt }))
+            }
+        };
+        Outgoing::Message(Outbound { envelope, attempt, ack_id })
+    }
+
+    fn seal(&self, slot: Slot, claim: Claim) -> String {
+        self.inner.config.ack_secret.seal(self.owner, &Ticket { slot, claim })
+    }
+
+    fn finish(&mut self, end: End) -> Outgoing {
+        if matches!(end, End::SlowConsumer) {
+            self.inner.counters.slow_consumers.add(1);
+        }
+        self.over = Some(end.clone());
+        Outgoing::End(end)
+    }
+
+    fn settle_later(&self, tokens: Vec<LeaseToken>, verb: Verb) {
+        // Without a runtime nothing can be settled any more: the leases run out.
+        if tokens.is_empty() || Handle::try_current().is_err() {
+            return;
+        }
+        let inner = Arc::clone(&self.inner);
+        self.inner.tasks.spawn(async move { inner.settle_all(tokens, verb).await });
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.inner.tracker.close(&self.stream);
+        let back = self.stream.hand_back();
+        let counted = self.ack == AckMode::Manual && self.drain.borrow().is_none();
+        self.settle_later(back.handed_off, Verb::Release { counted });
+        self.settle_later(back.kept_back, Verb::Release { counted: false });
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("in_flight", &self.in_flight())
+            .field("over", &self.over)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,207 @@
+//! Settling by ack id, from any door and any node.
+
+use tokio::time::Instant;
+
+use super::{AckStatus, Gateway, Inner, SettleAction, SettleAnswer, SettleRequest};
+use crate::{
+    ACK_WAIT_RANGE, Caller, Effect, Error, ErrorKind, LeaseToken, MAX_NACK_DELAY, Operation, Result, Settled,
+    Settlement, Verb,
+    ack::{Claim, Refusal, Slot, Ticket},
+};
+
+/// The most entries one call may settle.
+const MAX_SETTLE_BATCH: usize = 10_000;
+
+/// The longest error or reason kept with a message, in bytes.
+const MAX_REASON_BYTES: usize = 1024;
+
+impl Gateway {
+    /// Settles a batch by ack ids; the answers are in the order of the entries. An answer `acked` is as durable as the
+    /// transport claims.
+    ///
+    /// # Errors
+    /// `invalid` when there is nothing but invalid entries, or a duration is out of bounds; `denied` when the caller
+    /// may not settle on one of the events. Nothing is settled then.
+    pub async fn settle(&self, caller: &Caller, batch: Vec<SettleRequest>) -> Result<Vec<SettleAnswer>> {
+        let inner = &self.inner;
+        if batch.len() > MAX_SETTLE_BATCH {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("at most {MAX_SETTLE_BATCH} entries can be settled at once"),
+            ));
+        }
+        let owner = inner.config.ack_secret.owner(caller);
+        let mut entries = Vec::with_capacity(batch.len());
+        for request in batch {
+            let verb = checked(request.action)?;
+            entries.push((inner.config.ack_secret.open(owner, &request.ack_id), verb));
+        }
+        inner.admit_settle(caller, &entries).await?;
+        Ok(inner.settle_entries(entries).await)
+    }
+}
+
+type Entry = (Result<Ticket, Refusal>, Verb);
+
+impl Inner {
+    async fn admit_settle(&self, caller: &Caller, entries: &[Entry]) -> Result<()> {
+        let mut events: Vec<_> =
+            entries.iter().filter_map(|(ticket, _)| Some(ticket.as_ref().ok()?.claim.event())).collect();
+        events.sort_unstable();
+        events.dedup();
+        for event in events {
+            self.authorize_event(caller, Operation::Ack, event).await?;
+        }
+        let invalid = |(ticket, _): &Entry| matches!(ticket, Err(Refusal::Invalid));
+        if !entries.is_empty() && entries.iter().all(invalid) {
+            return Err(Error::invalid("no entry has a valid ack_id"));
+        }
+        Ok(())
+    }
+
+    async fn settle_entries(&self, entries: Vec<Entry>) -> Vec<SettleAnswer> {
+        let mut answers = Vec::with_capacity(entries.len());
+        let mut leased = Vec::new();
+        let mut places = Vec::new();
+        for (place, (ticket, verb)) in entries.into_iter().enumerate() {
+            match ticket {
+                Err(refusal) => answers.push(Some(refused(refusal))),
+                Ok(Ticket { slot, claim: Claim::Local { .. } }) => {
+                    answers.push(Some(self.settle_local(slot, &verb)));
+                }
+                Ok(Ticket { slot, claim: Claim::Lease(token) }) => {
+                    answers.push(None);
+                    places.push((place, slot, verb.clone()));
+                    leased.push(Settlement { token, verb });
+                }
+            }
+        }
+        let results = self.settle_leases(leased).await;
+        for ((place, slot, verb), result) in places.into_iter().zip(results) {
+            self.follow_up(slot, &verb, &result);
+            if let Some(answer) = answers.get_mut(place) {
+                *answer = Some(answered(&result));
+            }
+        }
+        let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect();
+        self.count_settled(&answers);
+        answers
+    }
+
+    /// Settles leases with the transport, in time, with an answer for each.
+    pub(super) async fn settle_leases(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        let count = batch.len();
+        let call = async { Ok(self.transport.settle(batch).await) };
+        self.in_time(Effect::Unknown, call).await.unwrap_or_else(|error| vec![Err(error); count])
+    }
+
+    /// Settles leases for the gateway itself: what fails comes back when its lease runs out.
+    pub(super) async fn settle_all(&self, tokens: Vec<LeaseToken>, verb: Verb) {
+        let batch: Vec<_> =
+            tokens.into_iter().map(|token| Settlement { token, verb: verb.clone() }).collect();
+        let results = self.settle_leases(batch).await;
+        let acked = results.iter().filter(|result| matches!(result, Ok(Settled::Acked))).count();
+        self.counters.acked.add(acked);
+        if let Some(error) = results.into_iter().find_map(Result::err) {
+            tracing::debug!(%error, ?verb, "the gateway could not settle, the leases will run out");
+        }
+    }
+
+    /// Keeps the stream's window and clock in step with what happened.
+    fn follow_up(&self, slot: Slot, verb: &Verb, result: &Result<Settled>) {
+        let (Some(stream), Ok(settled)) = (self.tracker.stream(slot), result) else { return };
+        match (settled, verb) {
+            (Settled::Extended, Verb::Extend(duration)) => {
+                stream.extend(slot.seq, Instant::now() + *duration);
+            }
+            _ => stream.release(slot.seq),
+        }
+    }
+
+    fn settle_local(&self, slot: Slot, verb: &Verb) -> SettleAnswer {
+        let settled = self
+            .tracker
+            .stream(slot)
+            .map_or(Settled::Unknown, |stream| stream.settle_local(Instant::now(), slot.seq, verb));
+        answered(&Ok(settled))
+    }
+
+    fn count_settled(&self, answers: &[SettleAnswer]) {
+        for answer in answers {
+            let counter = match answer.status {
+                AckStatus::Acked => &self.counters.acked,
+                AckStatus::Nacked => &self.counters.nacked,
+                AckStatus::Rejected => &self.counters.rejected,
+                AckStatus::Extended => &self.counters.extended,
+                AckStatus::Stale
+                | AckStatus::Unknown
+                | AckStatus::NotOwner
+                | AckStatus::Invalid
+                | AckStatus::Unavailable => &self.counters.refused_acks,
+            };
+            counter.add(1);
+        }
+    }
+}
+
+fn checked(action: SettleAction) -> Result<Verb> {
+    let (least, most) = ACK_WAIT_RANGE;
+    let mut verb = Verb::from(action);
+    match &mut verb {
+        Verb::Extend(duration) if *duration < least || *duration > most => {
+            return Err(Error::invalid(format!("extend must be {least:?} to {most:?}, is {duration:?}")));
+        }
+        Verb::Nack(nack) => {
+            if nack.delay.is_some_and(|delay| delay > MAX_NACK_DELAY) {
+                return Err(Error::invalid(format!("retry_after must be at most {MAX_NACK_DELAY:?}")));
+            }
+            if let Some(error) = &mut nack.error {
+                cut(error);
+            }
+        }
+        Verb::Reject { reason } => cut(reason),
+        Verb::Ack | Verb::Extend(_) | Verb::Release { .. } => {}
+    }
+    Ok(verb)
+}
+
+fn cut(text: &mut String) {
+    let end = text.floor_char_boundary(MAX_REASON_BYTES);
+    text.truncate(end);
+}
+
+fn refused(refusal: Refusal) -> SettleAnswer {
+    match refusal {
+        Refusal::Invalid => answer(AckStatus::Invalid, "not an ack_id of this gateway"),
+        Refusal::NotOwner => answer(AckStatus::NotOwner, "another principal received this message"),
+    }
+}
+
+fn answered(result: &Result<Settled>) -> SettleAnswer {
+    let plain = |status| SettleAnswer { status, message: None };
+    match result {
+        Ok(Settled::Acked) => plain(AckStatus::Acked),
+        Ok(Settled::Nacked | Settled::Released) => plain(AckStatus::Nacked),
+        Ok(Settled::Rejected) => plain(AckStatus::Rejected),
+        Ok(Settled::Extended) => plain(AckStatus::Extended),
+        Ok(Settled::Stale) => answer(AckStatus::Stale, "settled already, or delivered again since"),
+        Ok(Settled::Unknown) => answer(AckStatus::Unknown, "no such lease here any more"),
+        Err(error) => match error.kind() {
+            ErrorKind::Invalid => answer(AckStatus::Invalid, error.message()),
+            ErrorKind::NotFound | ErrorKind::Closed => answer(AckStatus::Unknown, error.message()),
+            ErrorKind::Internal => answer(AckStatus::Unavailable, "could not be settled"),
+            _ => answer(AckStatus::Unavailable, error.message()),
+        },
+    }
+}
+
+fn answer(status: AckStatus, message: &str) -> SettleAnswer {
+    SettleAnswer { status, message: Some(message.to_owned()) }
+}
+
+fn unanswered() -> SettleAnswer {
+    answer(AckStatus::Unavailable, "could not be settled")
+}

@@ -1,0 +1,176 @@
+//! The hub: each event is read once per node for broadcast, and shared by everyone who follows it.
+
+mod follower;
+mod ring;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use tracing::{debug, warn};
+
+use self::ring::{Ring, Slot};
+pub(crate) use self::{
+    follower::{Follow, Follower, Step},
+    ring::Bounds,
+};
+use crate::{
+    Cursor, End, Envelope, Error, ErrorKind, EventName, Item, ReadRequest, Result, Retry, Start,
+    SubscribeOptions, Subscription, Tasks, Transport,
+};
+
+/// How long a lost tail waits before it is attached again: the first and the longest wait.
+const REATTACH: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// The live events of a node.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    transport: Arc<dyn Transport>,
+    bounds: Bounds,
+    channels: Mutex<HashMap<EventName, Weak<Channel>>>,
+}
+
+/// One event that somebody follows. Its tail ends with the last follower.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    pub(crate) event: EventName,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) ring: Arc<Ring>,
+    /// Owns the tail.
+    _tasks: Tasks,
+}
+
+impl Hub {
+    pub(crate) fn new(transport: Arc<dyn Transport>, bounds: Bounds) -> Self {
+        Self { transport, bounds, channels: Mutex::default() }
+    }
+
+    /// Starts following an event.
+    pub(crate) async fn follow(&self, event: &EventName, follow: Follow) -> Result<Follower> {
+        let channel = self.channel(event);
+        loop {
+            let changed = channel.ring.changed();
+            if channel.ring.is_ready() {
+                break;
+            }
+            changed.await;
+        }
+        Follower::attach(channel, follow).await
+    }
+
+    /// How many events are read.
+    pub(crate) fn channels(&self) -> usize {
+        self.channels.lock().values().filter(|channel| channel.strong_count() > 0).count()
+    }
+
+    fn channel(&self, event: &EventName) -> Arc<Channel> {
+        let mut channels = self.channels.lock();
+        if let Some(channel) = channels.get(event).and_then(Weak::upgrade)
+            && channel.ring.end().is_none()
+        {
+            return channel;
+        }
+        channels.retain(|_, channel| channel.strong_count() > 0);
+        let channel = Arc::new(Channel::start(event.clone(), Arc::clone(&self.transport), self.bounds));
+        channels.insert(event.clone(), Arc::downgrade(&channel));
+        channel
+    }
+}
+
+impl Channel {
+    fn start(event: EventName, transport: Arc<dyn Transport>, bounds: Bounds) -> Self {
+        let ring = Arc::new(Ring::new(bounds));
+        let tasks = Tasks::new();
+        let tail = Tail {
+            event: event.clone(),
+            transport: Arc::clone(&transport),
+            ring: Arc::clone(&ring),
+            last: None,
+        };
+        tasks.spawn(tail.run());
+        Self { event, transport, ring, _tasks: tasks }
+    }
+}
+
+/// Reads an event into its ring.
+struct Tail {
+    event: EventName,
+    transport: Arc<dyn Transport>,
+    ring: Arc<Ring>,
+    last: Option<Cursor>,
+}
+
+impl Tail {
+    async fn run(mut self) {
+        let mut wait = REATTACH.0;
+        loop {
+            let error = match self.attach().await {
+                Ok(subscription) => {
+                    self.ring.open();
+                    match self.pump(subscription, &mut wait).await {
+                        Some(error) => error,
+                        None => return self.ring.finish(End::Closed),
+                    }
+                }
+                Err(error) => error,
+            };
+            if error.retry() == Retry::Never || self.last.is_none() {
+                debug!(event = %self.event, %error, "the tail of an event ended");
+                return self.ring.finish(ended(error, self.last.is_some()));
+            }
+            warn!(event = %self.event, %error, ?wait, "the tail of an event was lost, attaching again");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(REATTACH.1);
+        }
+    }
+
+    /// Subscribes where it was, so that nothing between two attachments is missed.
+    async fn attach(&mut self) -> Result<Subscription> {
+        let start = if self.transport.capabilities().replay {
+            if self.last.is_none() {
+                self.last = Some(end_of(&*self.transport, &self.event).await?);
+            }
+            self.last.clone().map_or(Start::Latest, Start::After)
+        } else {
+            Start::Latest
+        };
+        Arc::clone(&self.transport).subscribe(&self.event, SubscribeOptions::broadcast(start)).await
+    }
+
+    /// Answers the error that ended the subscription; `None` when the event was unregistered.
+    async fn pump(&mut self, mut subscription: Subscription, wait: &mut Duration) -> Option<Error> {
+        while let Some(item) = subscription.next().await {
+            match item {
+                Ok(Item::Delivery(delivery)) => {
+                    // Only a message shows that the tail works: a mere attachment does not reset the wait.
+                    *wait = REATTACH.0;
+                    self.last = Some(delivery.cursor.clone());
+                    let envelope =
+                        Envelope::new(delivery.event.clone(), Arc::clone(&delivery.message), delivery.cursor);
+                    self.ring.push(Slot::Message(Arc::new(envelope)));
+                }
+                Ok(Item::Gap(gap)) => {
+                    self.last = gap.cursor.clone().or_else(|| self.last.take());
+                    self.ring.push(Slot::Gap(gap));
+                }
+                Err(error) => return Some(error),
+            }
+        }
+        None
+    }
+}
+
+/// An event that is gone after it was there has been unregistered.
+fn ended(error: Error, was_there: bool) -> End {
+    if was_there && error.kind() == ErrorKind::NotFound { End::Closed } else { End::Failed(error) }
+}
+
+/// Where an event ends right now.
+pub(crate) async fn end_of(transport: &dyn Transport, event: &EventName) -> Result<Cursor> {
+    let request = ReadRequest { start: Start::Latest, limit: 1, max_bytes: 1 };
+    Ok(transport.read(event, request).await?.next)
+}
