@@ -1,6 +1,10 @@
 //! What a message looks like among the dead letters: itself, with its story in the metadata.
 
+mod fallback;
+
 use sha2::{Digest, Sha256};
+
+pub use self::fallback::DeadLetters;
 
 use crate::{Cursor, EventName, Holder, Message, MessageId, Metadata, Reason, Story, Timestamp};
 

@@ -34,7 +34,7 @@ pub use self::{
     capabilities::{Capabilities, Fencing},
     clock::{Clock, SystemClock, Timestamp},
     cursor::{Cursor, MAX_CURSOR_BYTES, Passed},
-    dead_letter::{DEAD_LETTER_META, Origin, dead_letter},
+    dead_letter::{DEAD_LETTER_META, DeadLetters, Origin, dead_letter},
     dedup::{DEFAULT_MAX_IDS, DedupWindow},
     delivery::Delivery,
     envelope::{ENCODING_SLOTS, Envelope},
