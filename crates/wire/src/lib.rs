@@ -3,5 +3,15 @@
 //!
 //! It does no I/O and knows no server framework; a door decodes with it, calls the gateway, and encodes with it.
 
+pub mod encoding;
+pub mod frame;
+pub mod json;
+mod parts;
 pub mod proto;
+pub mod query;
+mod settle;
+pub mod sse;
 pub mod status;
+mod time;
+
+pub use self::parts::Parts;

@@ -141,7 +141,7 @@ mod tests {
                 metadata.insert(KIND_HEADER, value);
             }
             let code = tonic::Code::from_i32(code);
-            from_grpc(&Status::with_details_and_metadata(code, "", details.into(), metadata));
+            let _ = from_grpc(&Status::with_details_and_metadata(code, "", details.into(), metadata));
         }
     }
 }
