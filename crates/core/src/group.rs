@@ -196,6 +196,22 @@ impl Group {
         self.ledger.leased()
     }
 
+    /// Whether a taker may find something, when the next message to be published will stand at `end`.
+    #[must_use]
+    pub fn has_work(&self, end: u64) -> bool {
+        let fresh = self.frontier < end && self.ledger.held() < self.max_held;
+        fresh || self.ledger.ready() > 0 || !self.unlearned.is_empty()
+    }
+
+    /// Who has the message at `offset`, if it is leased.
+    #[must_use]
+    pub fn lessee(&self, offset: u64) -> Option<u64> {
+        match self.ledger.state(offset)? {
+            State::Leased { member, .. } => Some(member),
+            _ => None,
+        }
+    }
+
     /// How many leases `member` has.
     #[must_use]
     pub fn leased_by(&self, member: u64) -> usize {
