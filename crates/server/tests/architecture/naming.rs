@@ -118,38 +118,43 @@ fn lints_quieted(sources: &[Source]) -> Vec<String> {
 /// R8: only generated code (`wire/proto.rs`) and `wire/convert.rs` name the fields of a proto message: elsewhere a
 /// message is neither made by its fields nor read by them.
 fn proto_fields(sources: &[Source], messages: &BTreeSet<String>) -> Vec<String> {
+    let owners = ["crates/wire/src/convert", "crates/wire/src/proto"];
+    let elsewhere = |source: &&Source| !owners.iter().any(|module| is_module(&source.path, module));
     let mut found = Vec::new();
-    let elsewhere = |source: &&Source| {
-        !is_module(&source.path, "crates/wire/src/convert")
-            && source.tokens.iter().any(|token| token.text == "proto")
-    };
     for source in sources.iter().filter(elsewhere) {
-        for (at, window) in source.tokens.windows(3).enumerate() {
-            let [before, name, brace] = window else { continue };
-            let literal = brace.text == "{"
-                && messages.contains(&name.text)
-                && !matches!(before.text.as_str(), "struct" | "enum" | "impl" | "for" | ">" | "mod");
-            if literal {
-                found.extend(
-                    source.breaches(
-                        vec![name.line],
-                        &format!("{} is made or matched by its fields", name.text),
-                    ),
-                );
-            }
-            let inner =
-                source.tokens[at..].iter().take(6).map(|token| token.text.as_str()).collect::<Vec<_>>();
-            if let ["into_inner" | "get_ref", "(", ")", ".", field, next] = inner[..]
-                && !matches!(next, "(" | ":" | "::")
-                && field != "await"
-            {
-                found.extend(
-                    source.breaches(vec![before.line], &format!("reads the field {field} of a message")),
-                );
-            }
+        let imported = imported_from_proto(source);
+        for window in source.tokens.windows(6) {
+            let words: Vec<&str> = window.iter().map(|token| token.text.as_str()).collect();
+            let breach = match words[..] {
+                ["proto" | "v1", "::", name, "{", ..] if messages.contains(name) => {
+                    format!("{name} is made or matched by its fields")
+                }
+                [before, name, "{", ..]
+                    if imported.contains(name)
+                        && messages.contains(name)
+                        && !matches!(before, "::" | "struct" | "enum" | "impl" | "for" | ">" | "mod") =>
+                {
+                    format!("{name} is made or matched by its fields")
+                }
+                ["into_inner" | "get_ref", "(", ")", ".", field, next]
+                    if !imported.is_empty() && !matches!(next, "(" | ":" | "::") && field != "await" =>
+                {
+                    format!("reads the field {field} of a message")
+                }
+                _ => continue,
+            };
+            found.extend(source.breaches(vec![window[0].line], &breach));
         }
     }
     found
+}
+
+/// The words of all `use` declarations that reach into the generated code.
+fn imported_from_proto(source: &Source) -> BTreeSet<&str> {
+    let words: Vec<&str> = source.tokens.iter().map(|token| token.text.as_str()).collect();
+    let starts = words.iter().enumerate().filter(|(_, word)| **word == "use").map(|(at, _)| at);
+    let declarations = starts.filter_map(|at| words[at..].split(|word| *word == ";").next());
+    declarations.filter(|words| words.contains(&"proto")).flatten().copied().collect()
 }
 
 /// Whether `path` is the module `module` (without `.rs`) or lies inside it.
