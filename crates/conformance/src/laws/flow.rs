@@ -1,0 +1,157 @@
+//! Windows: how much a subscription holds, and that nobody else pays for it.
+
+use std::time::Duration;
+
+use busgate_core::{Settled, Start, Verb};
+use tokio::time::Instant;
+
+use crate::{
+    Claim, Stage, Verdict,
+    ask::{self, Asking},
+    stage::ids,
+};
+
+/// catches: a window that is ignored, or off by one.
+pub async fn the_window_bounds_what_is_unsettled(stage: Stage) -> Verdict {
+    if !stage.claims(&[Claim::WorkerPool]).await? {
+        return Ok(());
+    }
+    for window in [1, 3] {
+        let event = stage.event().await?;
+        let mut member = stage.subscribe(&event, ask::pool()?.window(window)).await?;
+        stage.publish(&event, ids("m", 10)).await?;
+        let mut held = Vec::new();
+        for id in ids("m", window) {
+            held.push(member.first(&id).await?);
+        }
+        member.quiet().await?;
+    }
+    Ok(())
+}
+
+/// catches: a window that never opens again, or that opens wide on the first ack.
+pub async fn an_ack_frees_one_place(stage: Stage) -> Verdict {
+    if !stage.claims(&[Claim::WorkerPool]).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let mut member = stage.subscribe(&event, ask::pool()?.window(2)).await?;
+    stage.publish(&event, ids("m", 6)).await?;
+    let (first, _second) = (member.first("m0").await?, member.first("m1").await?);
+    member.quiet_for(stage.pace().quiet / 3).await?;
+    ensure_eq!(first.ack().await?, Settled::Acked, "the ack");
+    let _third = member.first("m2").await?;
+    member.quiet_for(stage.pace().quiet / 3).await
+}
+
+/// catches: a place that stays taken by a message which waits for its redelivery.
+pub async fn a_nack_frees_its_place(stage: Stage) -> Verdict {
+    if !stage.claims(&[Claim::WorkerPool, Claim::Redelivery, Claim::DelayedRequeue]).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let mut member = stage.subscribe(&event, ask::pool()?.window(1)).await?;
+    stage.publish(&event, ["a", "b"]).await?;
+    let token = member.lease("a").await?;
+    stage.nack(&token, Duration::from_secs(600)).await?;
+    member.first("b").await.map(drop)
+}
+
+/// catches: a place that stays taken by a lease which ran out.
+pub async fn the_end_of_a_lease_frees_its_place(stage: Stage) -> Verdict {
+    if !stage.claims(&[Claim::WorkerPool, Claim::Redelivery]).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let lease = stage.pace().short;
+    let mut member = stage.subscribe(&event, ask::pool()?.window(1).lease(lease)).await?;
+    stage.publish(&event, ["a", "b"]).await?;
+    let since = Instant::now();
+    let _held = member.first("a").await?;
+    member.attempt_after("a", 2, since, lease).await?.ack().await?;
+    member.ack_all(["b"]).await
+}
+
+/// catches: a place that only the subscription's own settling frees.
+pub async fn settling_by_token_frees_the_place(stage: Stage) -> Verdict {
+    if !stage.claims(&[Claim::WorkerPool]).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let mut member = stage.subscribe(&event, ask::pool()?.window(1)).await?;
+    stage.publish(&event, ["a", "b"]).await?;
+    let token = member.lease("a").await?;
+    // The subscriber waits already when the place becomes free.
+    let (settled, next) = tokio::join!(
+        async {
+            stage.pass(stage.pace().short / 10).await;
+            stage.settle(&token, Verb::Ack).await
+        },
+        member.first("b")
+    );
+    ensure_eq!(settled?, Settled::Acked, "the ack");
+    next.map(drop)
+}
+
+/// catches: one full member that stops its group.
+pub async fn a_full_member_does_not_stop_the_group(stage: Stage) -> Verdict {
+    if !stage.claims(&[Claim::WorkerPool]).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let mut full = stage.subscribe(&event, ask::pool()?.window(1)).await?;
+    stage.publish(&event, ["held"]).await?;
+    let _held = full.first("held").await?;
+    let mut other = stage.subscribe(&event, ask::pool()?.window(2)).await?;
+    for batch in 0..5 {
+        let sent = ids(&format!("m{batch}-"), 4);
+        stage.publish(&event, &sent).await?;
+        other.ack_all(&sent).await?;
+    }
+    full.quiet_for(stage.pace().quiet / 3).await
+}
+
+/// catches: a subscriber that does not read, and holds up another one or the publisher.
+pub async fn a_slow_subscriber_slows_nobody(stage: Stage) -> Verdict {
+    let event = stage.event().await?;
+    let _never_reads = stage.subscribe(&event, ask::live().window(4)).await?;
+    let mut quick = stage.subscribe(&event, ask::live().window(64)).await?;
+    let count = stage.pace().many;
+    for chunk in ids("m", count).chunks(32) {
+        stage.publish(&event, chunk).await?;
+        quick.ack_some(chunk.len()).await?;
+    }
+    Ok(())
+}
+
+/// catches: a group's backlog that is held up, or lost, because its members are slow.
+pub async fn a_backlog_waits_for_its_group(stage: Stage) -> Verdict {
+    if !stage.claims(&[Claim::WorkerPool]).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let mut member = stage.subscribe(&event, ask::pool()?.window(2)).await?;
+    let sent = ids("m", stage.pace().many);
+    for chunk in sent.chunks(250) {
+        stage.publish(&event, chunk).await?;
+    }
+    let found = member.ack_some(sent.len()).await?;
+    ensure!(!stage.capabilities().ordered || found == sent, "a backlog came in another order");
+    Ok(())
+}
+
+/// catches: history that is read into memory as a whole, or stops at the window.
+pub async fn history_longer_than_the_window_comes_whole(stage: Stage) -> Verdict {
+    if !stage.claims(&[Claim::Replay]).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let sent = ids("m", stage.pace().many);
+    for chunk in sent.chunks(250) {
+        stage.publish(&event, chunk).await?;
+    }
+    let mut all = stage.subscribe(&event, ask::from(Start::Beginning).window(5)).await?;
+    let found = all.ack_some(sent.len()).await?;
+    ensure!(!stage.capabilities().ordered || found == sent, "history came in another order");
+    Ok(())
+}
