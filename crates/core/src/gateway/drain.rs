@@ -27,6 +27,13 @@ impl Gateway {
         self.inner.drain.borrow().is_some()
     }
 
+    /// Resolves when the gateway starts to go away; at once if it has. For calls that wait for their client.
+    pub async fn draining(&self) {
+        let mut drain = self.inner.drain.subscribe();
+        // The sender lives as long as the gateway.
+        _ = drain.wait_for(Option::is_some).await;
+    }
+
     /// Stops intake and lets sessions finish: each client is told, may settle what it holds until `deadline` is over,
     /// and then its session ends. Leases that are left go back without counting an attempt.
     pub async fn drain(&self, deadline: Duration) {

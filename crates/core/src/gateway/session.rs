@@ -29,6 +29,7 @@ pub struct Session {
     max_age: Option<Duration>,
     drain: watch::Receiver<Option<Drain>>,
     announced: bool,
+    paused: bool,
     over: Option<End>,
 }
 
@@ -44,13 +45,30 @@ impl Session {
         let stream = inner.tracker.open(window);
         let drain = inner.drain.subscribe();
         let (ack, max_age) = (request.ack, request.max_age);
-        Self { inner, source, stream, owner, ack, ack_wait, max_age, drain, announced: false, over: None }
+        Self {
+            inner,
+            source,
+            stream,
+            owner,
+            ack,
+            ack_wait,
+            max_age,
+            drain,
+            announced: false,
+            paused: false,
+            over: None,
+        }
     }
 
     /// How many deliveries the client holds unsettled.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.stream.in_flight()
+    }
+
+    /// While paused it yields no messages, as if its window were full: for a client that paces itself.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
     }
 
     /// The next item; after an end the same end again. Cancel-safe. Asking for it says that everything yielded before
@@ -64,8 +82,12 @@ impl Session {
             }
             let draining = *self.drain.borrow_and_update();
             let changed = self.stream.changed();
-            let room = draining.is_none() && self.stream.has_room();
-            let wake_at = draining.map(|drain| drain.deadline).or_else(|| self.stream.wake_at(room));
+            let room = draining.is_none() && self.has_room();
+            let wake_at = match draining {
+                Some(drain) => Some(drain.deadline),
+                None if self.paused => None,
+                None => self.stream.wake_at(room),
+            };
             let input = tokio::select! {
                 biased;
                 Ok(()) = self.drain.changed() => None,
@@ -85,7 +107,7 @@ impl Session {
             if let Some(outgoing) = self.ready(Instant::now()) {
                 return Some(outgoing);
             }
-            if self.announced || !self.stream.has_room() {
+            if self.announced || !self.has_room() {
                 return None;
             }
             let input = self.source.try_next()?;
@@ -106,6 +128,10 @@ impl Session {
         }
     }
 
+    fn has_room(&self) -> bool {
+        !self.paused && self.stream.has_room()
+    }
+
     /// What is to be said without asking the source.
     fn ready(&mut self, now: Instant) -> Option<Outgoing> {
         if let Some(end) = &self.over {
@@ -123,7 +149,7 @@ impl Session {
             }
         }
         self.stream.expire(now);
-        if draining.is_some() || !self.stream.has_room() {
+        if draining.is_some() || !self.has_room() {
             return None;
         }
         let local = self.stream.pop_return(now)?;
