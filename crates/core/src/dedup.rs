@@ -1,7 +1,8 @@
 //! The window of message ids an event remembers, bounded by time and by count.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hasher},
     time::Duration,
 };
 
@@ -11,19 +12,40 @@ use crate::{MessageId, Timestamp};
 pub const DEFAULT_MAX_IDS: usize = 100_000;
 
 /// The ids published lately, each with the offset of its message. Every call is O(1), amortized.
+///
+/// Ids are found by their hash and then compared. Two ids of one hash make the window forget the earlier of them,
+/// which no publisher can provoke: the hash is keyed.
 #[derive(Debug)]
 pub struct DedupWindow {
     window: Duration,
     max_ids: usize,
-    offsets: HashMap<MessageId, u64>,
-    order: VecDeque<(Timestamp, MessageId)>,
+    hasher: RandomState,
+    /// By hash, the number of the entry in `order`, counted from the first ever.
+    numbers: HashMap<u64, u64, BuildHasherDefault<AsIs>>,
+    order: VecDeque<Remembered>,
+    forgotten: u64,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    at: Timestamp,
+    hash: u64,
+    offset: u64,
+    id: MessageId,
 }
 
 impl DedupWindow {
     /// A window of this length with at most this many ids; with zero of either nothing is remembered.
     #[must_use]
     pub fn new(window: Duration, max_ids: usize) -> Self {
-        Self { window, max_ids, offsets: HashMap::new(), order: VecDeque::new() }
+        Self {
+            window,
+            max_ids,
+            hasher: RandomState::new(),
+            numbers: HashMap::default(),
+            order: VecDeque::new(),
+            forgotten: 0,
+        }
     }
 
     /// Whether anything is remembered at all.
@@ -34,8 +56,13 @@ impl DedupWindow {
 
     /// The offset of the message with this id, if it was published within the window.
     pub fn find(&mut self, now: Timestamp, id: &MessageId) -> Option<u64> {
+        if !self.is_on() {
+            return None;
+        }
         self.forget_old(now);
-        self.offsets.get(id).copied()
+        let number = self.numbers.get(&self.hasher.hash_one(id))?;
+        let found = self.order.get(usize::try_from(number - self.forgotten).ok()?)?;
+        (found.id == *id).then_some(found.offset)
     }
 
     /// Remembers an id that [`DedupWindow::find`] did not know.
@@ -46,9 +73,9 @@ impl DedupWindow {
         if self.order.len() >= self.max_ids {
             self.forget_oldest();
         }
-        if self.offsets.insert(id.clone(), offset).is_none() {
-            self.order.push_back((now, id.clone()));
-        }
+        let hash = self.hasher.hash_one(id);
+        self.numbers.insert(hash, self.forgotten + self.order.len() as u64);
+        self.order.push_back(Remembered { at: now, hash, offset, id: id.clone() });
     }
 
     /// How many ids are remembered.
@@ -64,15 +91,37 @@ impl DedupWindow {
     }
 
     fn forget_old(&mut self, now: Timestamp) {
-        while self.order.front().is_some_and(|(at, _)| now.since(*at) >= self.window) {
+        while self.order.front().is_some_and(|oldest| now.since(oldest.at) >= self.window) {
             self.forget_oldest();
         }
     }
 
     fn forget_oldest(&mut self) {
-        if let Some((_, id)) = self.order.pop_front() {
-            self.offsets.remove(&id);
+        let Some(oldest) = self.order.pop_front() else { return };
+        if self.numbers.get(&oldest.hash) == Some(&self.forgotten) {
+            self.numbers.remove(&oldest.hash);
         }
+        self.forgotten += 1;
+    }
+}
+
+/// A hasher for what is a hash already.
+#[derive(Debug, Default)]
+struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
@@ -102,6 +151,16 @@ mod tests {
         assert_eq!(ids.find(Timestamp::default(), &id(0)), None);
         assert_eq!(ids.find(Timestamp::default(), &id(1)), Some(1));
         assert_eq!(ids.len(), 2);
+    }
+
+    #[test]
+    fn an_id_remembered_again_is_known_by_its_later_offset() {
+        let mut ids = DedupWindow::new(Duration::from_millis(10), 2);
+        ids.remember(Timestamp::from_millis(0), &id(1), 1);
+        ids.remember(Timestamp::from_millis(9), &id(1), 2);
+        assert_eq!(ids.find(Timestamp::from_millis(12), &id(1)), Some(2));
+        assert_eq!(ids.find(Timestamp::from_millis(19), &id(1)), None);
+        assert!(ids.numbers.is_empty());
     }
 
     #[test]
