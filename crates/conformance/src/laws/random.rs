@@ -97,7 +97,7 @@ impl World {
     }
 
     fn told(&self, broken: &Broken) -> Broken {
-        let last = self.trace.iter().rev().take(25).rev().cloned().collect::<Vec<_>>().join("\n  ");
+        let last = self.trace.iter().rev().take(40).rev().cloned().collect::<Vec<_>>().join("\n  ");
         Broken::new(format!("seed {}: {broken}; the last steps were\n  {last}\n", self.number))
     }
 
@@ -211,9 +211,9 @@ impl World {
             fate.state = State::Done;
         }
         if settled == Settled::Released && verb == (Verb::Release { counted: false }) {
-            fate.attempts = fate.attempts.saturating_sub(1);
-            // An expiry just before may have counted it for good.
+            // Past its end, a lease may have been counted for good.
             fate.vague = !running;
+            fate.attempts -= u32::from(running);
         }
         if !matches!(verb, Verb::Release { .. }) {
             self.retired.push(token);
