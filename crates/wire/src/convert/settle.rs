@@ -1,0 +1,151 @@
+//! Settling.
+
+use busgate_core::{AckStatus, Error, Result, SettleAction, SettleAnswer, SettleRequest};
+
+use super::{filled, time};
+use crate::{proto::event::v1 as proto, settle::Fields};
+
+/// Reads what is to be settled.
+///
+/// # Errors
+/// `invalid` when an entry contradicts itself.
+pub fn ack(request: proto::AckRequest) -> Result<Vec<SettleRequest>> {
+    read_entries(request.entries)
+}
+
+/// Reads ack entries.
+pub(super) fn read_entries(entries: Vec<proto::AckEntry>) -> Result<Vec<SettleRequest>> {
+    entries.into_iter().map(read_entry).collect()
+}
+
+fn read_entry(entry: proto::AckEntry) -> Result<SettleRequest> {
+    let fields = Fields {
+        error: entry.error,
+        retry_after: time::read_duration("retry_after", entry.retry_after)?,
+        terminate: entry.terminate,
+        extend: time::read_duration("extend", entry.extend)?,
+    };
+    Ok(SettleRequest { ack_id: entry.ack_id, action: fields.action()? })
+}
+
+/// Writes what is to be settled.
+#[must_use]
+pub fn ack_request(entries: impl IntoIterator<Item = SettleRequest>) -> proto::AckRequest {
+    proto::AckRequest { entries: entries.into_iter().map(write_entry).collect() }
+}
+
+/// Writes one ack entry. A nack without a word says so itself: an empty error would be an ack.
+pub(super) fn write_entry(request: SettleRequest) -> proto::AckEntry {
+    let entry = proto::AckEntry { ack_id: request.ack_id, ..proto::AckEntry::default() };
+    match request.action {
+        SettleAction::Ack => entry,
+        SettleAction::Nack(nack) => {
+            let error = nack.error.filter(|error| !error.is_empty() || nack.delay.is_some());
+            let error = match nack.delay {
+                None => error.unwrap_or_else(|| "nack".into()),
+                Some(_) => error.unwrap_or_default(),
+            };
+            proto::AckEntry { error, retry_after: nack.delay.map(time::write_duration), ..entry }
+        }
+        SettleAction::Reject { reason } => proto::AckEntry { error: reason, terminate: true, ..entry },
+        SettleAction::Extend(by) => proto::AckEntry { extend: Some(time::write_duration(by)), ..entry },
+    }
+}
+
+/// Writes what the entries became: `ack_ids` and `answers` in the order of the entries.
+#[must_use]
+pub fn acked(ack_ids: Vec<String>, answers: Vec<SettleAnswer>) -> proto::AckResponse {
+    proto::AckResponse { results: write_results(ack_ids.into_iter().zip(answers)) }
+}
+
+/// Writes ack results.
+pub(super) fn write_results(
+    answers: impl IntoIterator<Item = (String, SettleAnswer)>,
+) -> Vec<proto::AckResult> {
+    let write = |(ack_id, answer): (String, SettleAnswer)| proto::AckResult {
+        ack_id,
+        status: write_status(answer.status).into(),
+        message: answer.message.unwrap_or_default(),
+    };
+    answers.into_iter().map(write).collect()
+}
+
+/// Reads what the entries became, in their order.
+///
+/// # Errors
+/// `internal` for a status that is not known.
+pub fn read_acked(response: proto::AckResponse) -> Result<Vec<(String, SettleAnswer)>> {
+    response.results.into_iter().map(read_result).collect()
+}
+
+/// Reads one ack result.
+pub(super) fn read_result(result: proto::AckResult) -> Result<(String, SettleAnswer)> {
+    let status = read_status(result.status)
+        .ok_or_else(|| Error::internal(format!("an ack was answered with status {}", result.status)))?;
+    Ok((result.ack_id, SettleAnswer { status, message: filled(result.message) }))
+}
+
+const fn write_status(status: AckStatus) -> proto::AckStatus {
+    match status {
+        AckStatus::Acked => proto::AckStatus::Acked,
+        AckStatus::Nacked => proto::AckStatus::Nacked,
+        AckStatus::Rejected => proto::AckStatus::Rejected,
+        AckStatus::Extended => proto::AckStatus::Extended,
+        AckStatus::Stale => proto::AckStatus::Stale,
+        AckStatus::Unknown => proto::AckStatus::Unknown,
+        AckStatus::NotOwner => proto::AckStatus::NotOwner,
+        AckStatus::Invalid => proto::AckStatus::Invalid,
+        AckStatus::Unavailable => proto::AckStatus::Unavailable,
+    }
+}
+
+fn read_status(number: i32) -> Option<AckStatus> {
+    let known = proto::AckStatus::try_from(number).ok()?;
+    AckStatus::ALL.into_iter().find(|status| write_status(*status) == known)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use busgate_core::Nack;
+
+    use super::*;
+
+    #[test]
+    fn every_action_arrives() {
+        let second = Duration::from_secs(1);
+        for action in [
+            SettleAction::Ack,
+            SettleAction::Nack(Nack { delay: None, error: Some("no".into()) }),
+            SettleAction::Nack(Nack { delay: Some(second), error: None }),
+            SettleAction::Nack(Nack { delay: Some(Duration::ZERO), error: Some("no".into()) }),
+            SettleAction::Reject { reason: "poison".into() },
+            SettleAction::Extend(second),
+        ] {
+            let request = SettleRequest { ack_id: "a".into(), action };
+            assert_eq!(ack(ack_request([request.clone()])).unwrap(), [request]);
+        }
+    }
+
+    #[test]
+    fn a_nack_without_a_word_never_becomes_an_ack() {
+        let nack = SettleRequest { ack_id: "a".into(), action: SettleAction::Nack(Nack::default()) };
+        let read = ack(ack_request([nack])).unwrap();
+        assert!(matches!(read[0].action, SettleAction::Nack(Nack { delay: None, .. })));
+    }
+
+    #[test]
+    fn every_status_arrives_in_order() {
+        let ids: Vec<_> = AckStatus::ALL.iter().map(|status| status.as_str().to_owned()).collect();
+        let answers: Vec<_> = AckStatus::ALL.map(|status| SettleAnswer { status, message: None }).into();
+        let read = read_acked(acked(ids.clone(), answers.clone())).unwrap();
+        assert_eq!(read, ids.into_iter().zip(answers).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_numbers_are_those_of_the_contract() {
+        let numbers = AckStatus::ALL.map(|status| write_status(status) as i32);
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+}
