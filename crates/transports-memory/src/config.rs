@@ -10,7 +10,7 @@ pub const DEFAULT_MAX_MESSAGES: u64 = 100_000;
 /// How many bytes of messages an event holds unless told otherwise.
 pub const DEFAULT_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How many events there may be unless told otherwise; dead-letter events come on top.
+/// How many events there may be unless told otherwise, and as many dead-letter events.
 pub const DEFAULT_MAX_EVENTS: usize = 10_000;
 
 /// How many groups and named consumers an event may have unless told otherwise.
@@ -27,7 +27,7 @@ pub struct MemoryConfig {
     pub max_bytes: u64,
     /// How long an event holds a message; `None` is as long as it fits.
     pub max_age: Option<Duration>,
-    /// How many events there may be; dead-letter events come on top.
+    /// How many events there may be, and as many dead-letter events.
     pub max_events: usize,
     /// How many groups and named consumers an event may have.
     pub max_groups: usize,

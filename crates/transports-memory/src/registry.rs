@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use busgate_core::{Clock, EventConfig, EventName, Moment, Result};
+use busgate_core::{Clock, DEAD_LETTER_PREFIX, EventConfig, EventName, Moment, Result};
 use parking_lot::RwLock;
 use tokio::time::Instant;
 
@@ -34,6 +34,16 @@ pub(crate) struct Registry {
 struct Topics {
     by_name: HashMap<EventName, Arc<Topic>>,
     closed: bool,
+}
+
+impl Topics {
+    /// Dead-letter events have as much room again as all others.
+    fn check_room(&self, event: &EventName, most: usize) -> Result<()> {
+        let is_dead_letter = |name: &EventName| name.as_str().starts_with(DEAD_LETTER_PREFIX);
+        let kind = is_dead_letter(event);
+        let known = self.by_name.keys().filter(|name| is_dead_letter(name) == kind).count();
+        if known < most { Ok(()) } else { Err(error::exhausted("events", most)) }
+    }
 }
 
 impl Registry {
@@ -63,7 +73,7 @@ impl Registry {
         topics.by_name.get(event).map(Arc::clone).ok_or_else(|| error::not_registered(event))
     }
 
-    /// The event, which need not be registered by anyone: a dead-letter event.
+    /// The event, registered if it was not: a dead-letter event.
     pub(crate) fn ensure(&self, event: &EventName) -> Result<Arc<Topic>> {
         if let Ok(topic) = self.find(event) {
             return Ok(topic);
@@ -72,8 +82,13 @@ impl Registry {
         if topics.closed {
             return Err(error::closed());
         }
-        let fresh = || self.topic(event, &EventConfig::default());
-        Ok(Arc::clone(topics.by_name.entry(event.clone()).or_insert_with(fresh)))
+        if let Some(topic) = topics.by_name.get(event) {
+            return Ok(Arc::clone(topic));
+        }
+        topics.check_room(event, self.config.max_events)?;
+        let topic = self.topic(event, &EventConfig::default());
+        topics.by_name.insert(event.clone(), Arc::clone(&topic));
+        Ok(topic)
     }
 
     pub(crate) fn register(&self, event: &EventName, config: &EventConfig) -> Result<()> {
@@ -85,10 +100,7 @@ impl Registry {
             let same = config.is_default() || known.config == *config;
             return if same { Ok(()) } else { Err(error::registered_otherwise(event)) };
         }
-        let counted = topics.by_name.keys().filter(|name| !name.is_own()).count();
-        if !event.is_own() && counted >= self.config.max_events {
-            return Err(error::exhausted("events", self.config.max_events));
-        }
+        topics.check_room(event, self.config.max_events)?;
         topics.by_name.insert(event.clone(), self.topic(event, config));
         Ok(())
     }

@@ -102,6 +102,19 @@ async fn events_and_groups_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_finds_no_room_waits_for_it() {
+    let transport = open(MemoryConfig { max_events: 1, ..MemoryConfig::default() }).await;
+    transport.register(&event("_dlq.other"), &EventConfig::default()).await.unwrap();
+    publish(&transport, &["a"]).await;
+    let mut members = pool(&transport, Start::Beginning).await;
+    delivery(&mut members).await.reject("bad").await.unwrap();
+    transport.unregister(&event("_dlq.other")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let all = ReadRequest { start: Start::Beginning, limit: 9, max_bytes: 9 };
+    assert_eq!(transport.read(&event("_dlq.e"), all).await.unwrap().messages.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_letter_needs_no_room_among_the_events() {
     let transport = open(MemoryConfig { max_events: 1, ..MemoryConfig::default() }).await;
     publish(&transport, &["a"]).await;

@@ -238,6 +238,20 @@ fn a_member_gives_back_its_own_leases_only() {
 }
 
 #[test]
+fn work_is_what_a_taker_would_find() {
+    let mut bench = Bench::new(&["k", "k"]);
+    assert!(!bench.group.has_work(0) && bench.group.has_work(2));
+    let taken = bench.take_as(7).unwrap();
+    assert_eq!((bench.group.lessee(0), bench.group.lessee(1)), (Some(7), None));
+    assert!(bench.take().is_none());
+    assert!(!bench.group.has_work(2), "the second is parked");
+    bench.settle(&taken, &Verb::Ack);
+    assert!(bench.group.has_work(2));
+    bench.restart(2);
+    assert!(bench.group.has_work(2));
+}
+
+#[test]
 fn holes_are_passed_and_counted() {
     let mut bench = Bench::new(&["", "", "", "", ""]);
     let taken = bench.take().unwrap();
