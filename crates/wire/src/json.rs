@@ -6,6 +6,7 @@
 
 mod ack;
 mod answer;
+mod bounded;
 mod event;
 mod frame;
 mod history;
@@ -22,6 +23,7 @@ pub(crate) use self::message::{OWN_END, is_all_shared, room, write_members, writ
 pub use self::{
     ack::{AckAnswer, AckBody, AckEntry, AckOutcome, ack_answer, read_ack},
     answer::{HealthAnswer, health_answer},
+    bounded::Bounded,
     event::{
         CapabilitiesBody, ConfigBody, ConsumerBody, DetailAnswer, EventsAnswer, InfoBody, detail_answer,
         events_answer, read_config,

@@ -1,8 +1,6 @@
 //! Delivered messages.
 
-use busgate_core::{
-    Cursor, Envelope, Error, EventName, Gap, Message, MessageId, Outbound, Result, Timestamp,
-};
+use busgate_core::{Cursor, Envelope, Error, EventName, Gap, Message, MessageId, Outbound, Result};
 use bytes::Bytes;
 
 use super::{filled, place, place_text, time};
@@ -101,6 +99,7 @@ pub fn read_message(message: proto::Message) -> Result<Received> {
 mod tests {
     use std::sync::Arc;
 
+    use busgate_core::Timestamp;
     use proptest::prelude::*;
     use prost::Message as _;
 

@@ -3,7 +3,7 @@
 use busgate_core::{Result, SettleAnswer, SettleRequest};
 use serde::{Deserialize, Serialize};
 
-use super::{Object, read};
+use super::{Bounded, Object, read};
 use crate::{settle::Fields, time};
 
 /// Deliveries to settle.
@@ -13,7 +13,7 @@ use crate::{settle::Fields, time};
 pub struct AckBody {
     /// What to do with each.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<AckEntry>))]
-    pub entries: Vec<Object<AckEntry>>,
+    pub entries: Bounded<Object<AckEntry>>,
 }
 
 /// What to do with one delivery: an ack, unless it says otherwise.
@@ -58,7 +58,7 @@ impl AckEntry {
 /// `invalid` when it is malformed.
 pub fn read_ack(body: &[u8]) -> Result<Vec<SettleRequest>> {
     let body: AckBody = read("body", body)?;
-    body.entries.into_iter().map(|Object(entry)| entry.into_request()).collect()
+    body.entries.into_entries()?.into_iter().map(|Object(entry)| entry.into_request()).collect()
 }
 
 /// What became of the entries, in their order.

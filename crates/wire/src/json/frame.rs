@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use self::members::Members;
 pub use self::server::write_server_frame;
-use super::publish::PublishBody;
+use super::{Bounded, publish::PublishBody};
 use crate::{
     frame::{BadFrame, ClientFrame, ClientRequest, MAX_REF_BYTES},
     query::SubscribeQuery,
@@ -94,7 +94,7 @@ struct PingFrame {}
 #[serde(deny_unknown_fields)]
 struct AckFrame {
     ack_id: Option<String>,
-    ack_ids: Option<Vec<String>>,
+    ack_ids: Option<Bounded<String>>,
     error: Option<String>,
     retry_after_ms: Option<u64>,
     terminate: Option<bool>,
@@ -116,7 +116,7 @@ impl AckFrame {
 #[serde(deny_unknown_fields)]
 struct ExtendFrame {
     ack_id: Option<String>,
-    ack_ids: Option<Vec<String>>,
+    ack_ids: Option<Bounded<String>>,
     extend_ms: u64,
 }
 
@@ -127,8 +127,8 @@ impl ExtendFrame {
     }
 }
 
-fn settle(one: Option<String>, many: Option<Vec<String>>, fields: Fields) -> Result<ClientRequest> {
-    let ack_ids = match (one, many) {
+fn settle(one: Option<String>, many: Option<Bounded<String>>, fields: Fields) -> Result<ClientRequest> {
+    let ack_ids = match (one, many.map(Bounded::into_entries).transpose()?) {
         (Some(ack_id), None) => vec![ack_id],
         (None, Some(ack_ids)) if !ack_ids.is_empty() => ack_ids,
         _ => return Err(Error::invalid("one of ack_id and ack_ids must be given")),

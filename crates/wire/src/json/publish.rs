@@ -7,7 +7,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Text, payload::Written, read};
+use super::{
+    Bounded, Text,
+    bounded::{MAX_ENTRIES, too_many},
+    payload::Written,
+    read,
+};
 use crate::{status, time};
 
 /// A message to publish. At most one of `payload`, `json` and `text` carries its payload; without one it is empty.
@@ -94,7 +99,7 @@ pub struct BatchBody<'a> {
     /// The messages.
     #[serde(borrow)]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<PublishBody>))]
-    messages: Vec<&'a RawValue>,
+    messages: Bounded<&'a RawValue>,
 }
 
 /// Reads a message to publish to `event`.
@@ -108,19 +113,24 @@ pub fn read_publish(body: &Bytes, event: &EventName) -> Result<Draft> {
 /// Reads `{"messages":[…]}`. What is wrong with one message is that message's own error.
 ///
 /// # Errors
-/// `invalid` when the whole is malformed.
+/// `invalid` when the whole is malformed; `too_large` when it has too many messages.
 pub fn read_batch(body: &Bytes, event: &EventName) -> Result<Vec<Result<Draft>>> {
     let batch: BatchBody<'_> = read("body", body)?;
     let one =
         |raw: &RawValue| read::<PublishBody<'_>>("message", raw.get().as_bytes())?.into_draft(event, body);
-    Ok(batch.messages.into_iter().map(one).collect())
+    Ok(batch.messages.into_entries()?.into_iter().map(one).collect())
 }
 
 /// Reads one message a line (NDJSON). Empty lines are skipped; what is wrong with one line is that message's own error.
+/// Where there are too many the last one read is an error, `too_large`.
 #[must_use]
 pub fn read_lines(body: &Bytes, event: &EventName) -> Vec<Result<Draft>> {
     let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    lines.map(|line| read::<PublishBody<'_>>("line", line)?.into_draft(event, body)).collect()
+    let read = |(at, line)| match at {
+        MAX_ENTRIES => Err(too_many()),
+        _ => read::<PublishBody<'_>>("line", line)?.into_draft(event, body),
+    };
+    lines.enumerate().take(MAX_ENTRIES + 1).map(read).collect()
 }
 
 /// What a publisher gets for an accepted message.
@@ -223,9 +233,11 @@ mod tests {
 
     #[test]
     fn json_and_text_are_not_copied() {
-        let body = Bytes::from_static(br#"{"json":[1,2,3]}"#);
-        let read = read_publish(&body, &EventName::new("a").unwrap()).unwrap();
-        assert!(body.as_ptr_range().contains(&read.payload.as_ptr()));
+        for body in [&br#"{"json":[1,2,3]}"#[..], br#"{"text":"plain"}"#] {
+            let body = Bytes::from_static(body);
+            let read = read_publish(&body, &EventName::new("a").unwrap()).unwrap();
+            assert!(body.as_ptr_range().contains(&read.payload.as_ptr()));
+        }
     }
 
     #[test]
@@ -293,6 +305,16 @@ mod tests {
                 r#"{"failure":{"code":"invalid","message":"bad","effect":"none","retryAfter":null}}]}"#
             )
         );
+    }
+
+    #[test]
+    fn too_many_messages_are_refused() {
+        let event = EventName::new("a").unwrap();
+        let read = read_lines(&"{}\n".repeat(MAX_ENTRIES + 9).into(), &event);
+        assert_eq!(read.len(), MAX_ENTRIES + 1);
+        assert_eq!(read.last().unwrap().as_ref().unwrap_err().kind(), ErrorKind::TooLarge);
+        let body = format!(r#"{{"messages":[{}]}}"#, vec!["{}"; MAX_ENTRIES + 1].join(","));
+        assert_eq!(read_batch(&body.into(), &event).unwrap_err().kind(), ErrorKind::TooLarge);
     }
 
     proptest! {
