@@ -10,6 +10,7 @@ mod ask;
 mod claim;
 mod harness;
 pub mod laws;
+mod limited;
 mod pace;
 mod run;
 mod seed;
@@ -20,6 +21,7 @@ mod watch;
 pub use self::{
     claim::Claim,
     harness::{Harness, Stop},
+    limited::Limited,
     pace::{Pace, Time},
     run::run,
     stage::Stage,

@@ -14,8 +14,11 @@ pub enum Time {
 /// How long the steps of a law take on this back end.
 #[derive(Clone, Debug)]
 pub struct Pace {
-    /// How long one law may take.
+    /// How long one law may take, by the clock it runs by.
     pub deadline: Duration,
+    /// How long one law may take by the clock on the wall: it catches what blocks a thread, or spins, and so never lets
+    /// a timer fire.
+    pub wall: Duration,
     /// How long something that must come may take. Well below the default lease, so that a redelivery is not taken
     /// for a delivery.
     pub patience: Duration,
@@ -39,6 +42,7 @@ impl Pace {
     pub const fn paused() -> Self {
         Self {
             deadline: Duration::from_secs(24 * 3600),
+            wall: Duration::from_secs(60),
             patience: Duration::from_secs(10),
             quiet: Duration::from_secs(5),
             short: Duration::from_secs(2),
@@ -54,6 +58,7 @@ impl Pace {
     pub const fn real() -> Self {
         Self {
             deadline: Duration::from_secs(120),
+            wall: Duration::from_secs(180),
             patience: Duration::from_secs(15),
             quiet: Duration::from_millis(150),
             short: Duration::from_millis(400),

@@ -11,10 +11,6 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{Broken, Harness, Pace, Stage, Time, Verdict};
 
-/// What a law may take beyond its deadline by the clock on the wall: it catches what blocks a thread, or spins, and
-/// so never lets a timer fire.
-const GRACE: Duration = Duration::from_secs(60);
-
 /// Runs `law` on a fresh transport of `harness`; what [`crate::suite!`] writes into each test.
 ///
 /// # Errors
@@ -25,10 +21,7 @@ where
     F: Future<Output = Verdict>,
 {
     let pace = harness.pace(time);
-    let wall = match time {
-        Time::Paused => GRACE,
-        Time::Real => pace.deadline + GRACE,
-    };
+    let wall = pace.wall;
     let (done, verdict) = mpsc::channel();
     thread::spawn(move || {
         // Invariant: the verdict is sent even when nobody waits for it any more, so the result does not matter.

@@ -29,7 +29,7 @@ pub async fn it_goes_on_where_it_was(stage: Stage) -> Verdict {
 
 /// catches: a start that moves a consumer which has a position already.
 pub async fn its_start_counts_only_when_it_is_new(stage: Stage) -> Verdict {
-    if !stage.claims(&[Claim::Resume, Claim::Replay]).await? {
+    if !stage.claims(&[Claim::Resume, Claim::Replay, Claim::Redelivery]).await? {
         return Ok(());
     }
     let event = stage.event().await?;
