@@ -16,6 +16,7 @@ mod entry;
 mod lanes;
 mod ledger;
 mod outcome;
+mod recall;
 mod snapshot;
 mod take;
 #[cfg(test)]

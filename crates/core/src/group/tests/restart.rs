@@ -167,3 +167,34 @@ proptest! {
         let _ = Group::restore(&versioned, bench.now, 1);
     }
 }
+
+#[test]
+fn a_delivery_that_the_snapshot_did_not_know_is_recalled() {
+    let mut bench = Bench::new(&["k", "", "k", ""]);
+    let old = bench.group.snapshot(bench.now);
+    let (_, lost) = (bench.take().unwrap(), bench.take().unwrap());
+    bench.group = Group::restore(&old, bench.now, 2).unwrap();
+    assert_eq!(bench.settle(&lost, &Verb::Ack), Outcome::Unknown);
+    bench.group.recall(lost.offset, lost.epoch);
+    assert_eq!(bench.settle(&lost, &Verb::Ack), Outcome::Acked);
+    bench.group.recall(lost.offset, lost.epoch);
+    assert_eq!(bench.settle(&lost, &Verb::Ack), Outcome::Stale);
+    let rest = [bench.take().unwrap().offset, bench.take().unwrap().offset];
+    assert_eq!(rest, [0, 3], "the other message of the key waits");
+    assert!(bench.take().is_none());
+}
+
+#[test]
+fn nothing_of_this_generation_is_recalled() {
+    let mut bench = Bench::new(&["", ""]);
+    let old = bench.group.snapshot(bench.now);
+    let lost = bench.take().unwrap();
+    bench.group = Group::restore(&old, bench.now, 2).unwrap();
+    let taken = bench.take().unwrap();
+    bench.group.recall(lost.offset, lost.epoch);
+    assert_eq!(bench.settle(&lost, &Verb::Ack), Outcome::Stale);
+    bench.group.recall(1, taken.epoch + 1);
+    let forged = Taken { offset: 1, epoch: taken.epoch + 1, ..taken.clone() };
+    assert_eq!(bench.settle(&forged, &Verb::Ack), Outcome::Unknown);
+    assert_eq!(bench.settle(&taken, &Verb::Ack), Outcome::Acked);
+}
