@@ -1,0 +1,43 @@
+//! Where a subscription or a read starts.
+
+use std::sync::Arc;
+
+use busgate_core::{Cursor, Gap, Result, Start};
+
+use super::LogTransport;
+use crate::{
+    event::{Bounds, Event},
+    position::{Position, foreign},
+};
+
+impl LogTransport {
+    /// The offset to start with, and what of the wish can't be had.
+    pub(super) async fn resolve(&self, event: &Arc<Event>, start: &Start) -> Result<(u64, Option<Gap>)> {
+        let Bounds { first, head, .. } = event.bounds();
+        match start {
+            Start::Beginning => Ok((first, None)),
+            Start::Latest => Ok((head, None)),
+            Start::At(time) => Ok((self.loader().search(event, *time).await?, None)),
+            Start::After(cursor) => after(event, cursor),
+        }
+    }
+}
+
+fn after(event: &Event, cursor: &Cursor) -> Result<(u64, Option<Gap>)> {
+    let position = Position::parse(cursor)?;
+    let Bounds { first, head, .. } = event.bounds();
+    if !position.is_of(&event.name) || position.event > event.id {
+        return Err(foreign());
+    }
+    if position.event < event.id {
+        // The event was registered anew since: what the cursor knew is gone.
+        return Ok((first, Some(event.gap(None, first))));
+    }
+    if position.next > head {
+        return Err(foreign());
+    }
+    if position.next < first {
+        return Ok((first, Some(event.gap(Some(first - position.next), first))));
+    }
+    Ok((position.next, None))
+}

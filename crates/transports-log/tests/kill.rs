@@ -1,0 +1,165 @@
+//! Killed at any moment, under load: every acknowledged publish is there, none twice, and no acknowledged ack is undone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::{
+    collections::{HashMap, HashSet},
+    env,
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use busgate_core::{EventConfig, Item, Transport};
+use busgate_transports_log::LogTransport;
+use futures_util::StreamExt;
+use support::{event, message, open, pool, publish, read_all, subscribe};
+
+/// How often the child is killed.
+const CYCLES: usize = 20;
+
+/// How often by the long run: `cargo test -p busgate-transports-log --test kill -- --ignored killed_200_times`.
+const MANY_CYCLES: usize = 200;
+
+/// How many publishers the child runs.
+const PUBLISHERS: usize = 64;
+
+const CHILD: &str = "child";
+
+#[test]
+fn killed_20_times() {
+    kill_and_check(CYCLES);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn killed_200_times() {
+    kill_and_check(MANY_CYCLES);
+}
+
+/// The child: publishes and acks as fast as it can, and says what was acknowledged, one line each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "is what the other tests start and kill"]
+async fn child() {
+    let directory = env::current_dir().unwrap();
+    let log = open(&directory).await;
+    log.register(&event("load"), &EventConfig::default()).await.unwrap();
+    let run = log.events().await.unwrap()[0].newest.as_ref().map_or_else(|| "0".into(), ToString::to_string);
+    let publishers = (0..PUBLISHERS).map(|publisher| publish_for_ever(&log, &run, publisher));
+    let publishers = futures_util::future::join_all(publishers);
+    tokio::join!(publishers, ack_for_ever(&log));
+}
+
+async fn publish_for_ever(log: &LogTransport, run: &str, publisher: usize) {
+    for n in 0.. {
+        let id = format!("{run}/{publisher}/{n}");
+        let payload = id.repeat(1 + n % 40);
+        publish(log, "load", message(&id, payload)).await.unwrap();
+        say("published", &id);
+    }
+}
+
+async fn ack_for_ever(log: &Arc<LogTransport>) {
+    let mut members = subscribe(log, "load", pool()).await;
+    let mut running = futures_util::stream::FuturesUnordered::new();
+    loop {
+        while running.len() >= 32 {
+            running.next().await;
+        }
+        let Some(Ok(Item::Delivery(delivery))) = members.next().await else { panic!("no delivery") };
+        running.push(async move {
+            let id = delivery.message.id.clone();
+            delivery.ack().await.unwrap();
+            say("acked", id.as_str());
+        });
+    }
+}
+
+/// One line in one write, so that a kill cuts none in two.
+fn say(what: &str, id: &str) {
+    let line = format!("\n{what} {id}\n");
+    std::io::stdout().write_all(line.as_bytes()).unwrap();
+}
+
+fn kill_and_check(cycles: usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut published, mut acked) = (HashSet::new(), HashSet::new());
+    for cycle in 0..cycles {
+        let lasts = Duration::from_millis(60 + 37 * (cycle as u64 * 7 % 11));
+        for line in run_and_kill(directory.path(), lasts) {
+            let Some((what, id)) = line.split_once(' ') else { continue };
+            let known = match what {
+                "published" => &mut published,
+                "acked" => &mut acked,
+                _ => continue,
+            };
+            assert!(known.insert(id.to_owned()), "{id} was {what} twice");
+        }
+        if cycle % 5 == 4 || cycle + 1 == cycles {
+            check(directory.path(), &published, &acked);
+        }
+    }
+    assert!(published.len() > cycles && acked.len() > cycles, "{} and {}", published.len(), acked.len());
+}
+
+/// Runs the child, kills it after `lasts`, and answers its whole lines.
+fn run_and_kill(directory: &Path, lasts: Duration) -> Vec<String> {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", CHILD, "--ignored", "--nocapture"])
+        .current_dir(directory)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut said = Vec::new();
+    // The clock starts with the first answer, so that each cycle gets some work done.
+    for line in lines.by_ref().map_while(Result::ok) {
+        said.push(line);
+        if said.last().is_some_and(|line| line.starts_with("published ")) {
+            break;
+        }
+    }
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(lasts);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
+    said.extend(lines.map_while(Result::ok));
+    killer.join().unwrap();
+    said
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn check(directory: &Path, published: &HashSet<String>, acked: &HashSet<String>) {
+    let log = open(directory).await;
+    let held = read_all(&log, "load").await.unwrap();
+    let mut times: HashMap<&str, usize> = HashMap::new();
+    for message in &held {
+        let id = message.id.as_str();
+        assert!(message.payload.chunks(id.len()).all(|chunk| chunk == id.as_bytes()), "{id} has changed");
+        *times.entry(id).or_default() += 1;
+    }
+    assert!(times.values().all(|times| *times == 1), "a message is there twice");
+    let lost: Vec<_> = published.iter().filter(|id| !times.contains_key(id.as_str())).collect();
+    assert!(lost.is_empty(), "{} acknowledged messages are lost: {lost:?}", lost.len());
+    let waiting = log.lag(&event("load")).await.unwrap()[0].waiting.unwrap();
+    let done = held.len() as u64 - waiting;
+    assert!(done >= acked.len() as u64, "{done} are done, {} were acked", acked.len());
+    let mut members = subscribe(&log, "load", pool()).await;
+    for _ in 0..waiting.min(200) {
+        let Some(Ok(Item::Delivery(delivery))) = members.next().await else { panic!("no delivery") };
+        assert!(!acked.contains(delivery.message.id.as_str()), "{} came back", delivery.message.id);
+    }
+    drop(members);
+    log.close().await.unwrap();
+}
