@@ -1,4 +1,5 @@
 //! What the tests of the log share.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::{path::Path, sync::Arc, time::Duration};
