@@ -1,0 +1,73 @@
+//! The command line.
+
+mod args;
+mod serve;
+
+use std::{
+    ffi::OsString,
+    io::{Write, stderr, stdout},
+    process::ExitCode,
+};
+
+use clap::Parser;
+
+use self::args::{Arguments, Command, ConfigCommand};
+use crate::config::{self, Config, ConfigError, Environment, Sources};
+
+/// Bad configuration, or a command line that can't be read.
+pub(crate) const BAD_CONFIGURATION: u8 = 64;
+
+/// The transport can't be reached at the start.
+pub(crate) const TRANSPORT_UNREACHABLE: u8 = 69;
+
+/// Anything else that went wrong.
+pub(crate) const FAILED: u8 = 1;
+
+/// Runs the command that `arguments` (the program's name first) ask for.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environment) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            _ = error.print();
+            return if error.use_stderr() { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS };
+        }
+    };
+    match arguments.command {
+        Command::Serve(serve) => serve::run(&serve, environment),
+        Command::Config(ConfigCommand::Check { file }) => check(&file),
+        Command::Config(ConfigCommand::Defaults) => say(&config::defaults()),
+        Command::Version => say(&format!("busgate {}\n", env!("CARGO_PKG_VERSION"))),
+    }
+}
+
+/// Checks a file alone, without this machine's environment.
+fn check(file: &std::path::Path) -> ExitCode {
+    let read = Sources::none()
+        .with_file(file)
+        .map_err(|error| vec![ConfigError::file(&file.display().to_string(), &error)]);
+    match read.and_then(|sources| Config::read(&sources)) {
+        Ok(_) => say(&format!("{}: fine\n", file.display())),
+        Err(errors) => refuse(&errors),
+    }
+}
+
+/// Says what is wrong, each on a line.
+pub(crate) fn refuse(errors: &[ConfigError]) -> ExitCode {
+    for error in errors {
+        complain(&error.to_string());
+    }
+    ExitCode::from(BAD_CONFIGURATION)
+}
+
+/// Writes to stdout what the user asked for.
+pub(crate) fn say(text: &str) -> ExitCode {
+    match stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(FAILED),
+    }
+}
+
+/// Writes to stderr what went wrong.
+pub(crate) fn complain(text: &str) {
+    _ = writeln!(stderr(), "busgate: {text}");
+}

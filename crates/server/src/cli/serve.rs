@@ -1,0 +1,79 @@
+//! `busgate serve`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use super::{BAD_CONFIGURATION, FAILED, TRANSPORT_UNREACHABLE, args::Serve, complain, refuse};
+use crate::{
+    config::{Config, ConfigError, Environment, Sources},
+    drain,
+    server::{Server, StartError},
+    telemetry,
+};
+
+/// The variable that names the configuration file.
+const FILE_VARIABLE: &str = "BUSGATE_CONFIG";
+
+/// Serves until the process is told to end.
+pub(super) fn run(serve: &Serve, environment: &Environment) -> ExitCode {
+    if serve.demo {
+        complain("demo = true (--demo) is not supported yet: start without it");
+        return ExitCode::from(BAD_CONFIGURATION);
+    }
+    let config = match read(serve, environment) {
+        Ok(config) => config,
+        Err(errors) => return refuse(&errors),
+    };
+    telemetry::init(&config.log);
+    for variable in Config::unknown_variables(environment) {
+        tracing::warn!(variable, "an environment variable that is no key of the configuration");
+    }
+    match runtime().and_then(|runtime| runtime.block_on(serve_until_told(config))) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn read(serve: &Serve, environment: &Environment) -> Result<Config, Vec<ConfigError>> {
+    let mut sources = Sources { environment: environment.clone(), flags: serve.flags(), ..Sources::none() };
+    let file = serve.config.clone().or_else(|| environment.get(FILE_VARIABLE).map(PathBuf::from));
+    if let Some(file) = file {
+        let name = file.display().to_string();
+        sources = sources.with_file(&file).map_err(|error| vec![ConfigError::file(&name, &error)])?;
+    }
+    Config::read(&sources)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+async fn serve_until_told(config: Config) -> std::io::Result<ExitCode> {
+    let (transport, open) = (config.transport.to_string(), config.keys.is_empty());
+    let server = match Server::builder().config(config).start().await {
+        Ok(server) => server,
+        Err(error) => {
+            complain(&error.to_string());
+            let unreachable = matches!(error, StartError::Transport(_));
+            return Ok(ExitCode::from(if unreachable { TRANSPORT_UNREACHABLE } else { FAILED }));
+        }
+    };
+    if open {
+        tracing::warn!(
+            "no API keys are configured: serving this machine only, and everyone on it may do everything"
+        );
+    }
+    let addresses = server.addresses();
+    let shown = |address: Option<std::net::SocketAddr>| address.map(tracing::field::display);
+    tracing::info!(
+        http = shown(addresses.http),
+        grpc = shown(addresses.grpc),
+        admin = shown(addresses.admin),
+        transport,
+        version = env!("CARGO_PKG_VERSION"),
+        "ready"
+    );
+    drain::run(server).await
+}

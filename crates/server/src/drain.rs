@@ -1,0 +1,69 @@
+//! The signals that end the process: the first drains, a second one ends at once.
+
+use std::{io, process::ExitCode};
+
+use tokio::signal;
+
+use crate::server::Server;
+
+/// How a process ends that was told twice.
+const TOLD_TWICE: u8 = 1;
+
+/// Serves until the process is told to end, then drains.
+///
+/// # Errors
+/// When signals can't be listened to.
+pub(crate) async fn run(server: Server) -> io::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    signals.next().await;
+    tokio::select! {
+        closed = server.shutdown() => {
+            if let Err(error) = closed {
+                tracing::warn!(%error, "the transport did not close in good order");
+            }
+            tracing::info!("done");
+            Ok(ExitCode::SUCCESS)
+        }
+        () = signals.next() => {
+            tracing::warn!("told twice: ended at once");
+            Ok(ExitCode::from(TOLD_TWICE))
+        }
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    terminate: signal::unix::Signal,
+    interrupt: signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}

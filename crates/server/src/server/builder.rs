@@ -1,0 +1,196 @@
+//! Putting a server together: from a configuration, or piece by piece.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use busgate_core::{
+    AckSecret, AllowAll, Authorizer, Gateway, GatewayConfig, Rule, SystemClock, Tasks, Transport,
+};
+
+use super::{Server, StartError};
+use crate::{
+    ack_secret,
+    app::{App, DoorOptions},
+    auth::{Authentication, origin::Origins, rules},
+    config::{ApiKey, Config, Environment, Sources},
+    doors::{front::Front, grpc},
+    limits::{Connections, PublishRate},
+    listen::{Listener, Service},
+    metrics::Metrics,
+};
+
+/// A server to be. What is not set is as in the configuration's defaults; a listener that is not set is not there.
+#[derive(Debug, Default)]
+pub struct ServerBuilder {
+    config: Option<Config>,
+    transport: Option<Arc<dyn Transport>>,
+    authorizer: Option<Arc<dyn Authorizer>>,
+    keys: Vec<ApiKey>,
+    http: Option<SocketAddr>,
+    grpc: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+}
+
+impl ServerBuilder {
+    /// Takes everything from a configuration: transport, keys, listeners, bounds. What is set after it wins.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.keys.clone_from(&config.keys);
+        self.http = Some(config.http);
+        self.grpc = Some(config.grpc);
+        self.admin = config.admin;
+        self.config = Some(config);
+        self
+    }
+
+    /// Where messages live.
+    #[must_use]
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Who may do what, instead of the rules of the keys.
+    #[must_use]
+    pub fn authorizer(mut self, authorizer: Arc<dyn Authorizer>) -> Self {
+        self.authorizer = Some(authorizer);
+        self
+    }
+
+    /// Lets the holder of `key` do what `rules` say, under this name.
+    #[must_use]
+    pub fn key(mut self, name: impl Into<String>, key: &str, rules: Vec<Rule>) -> Self {
+        self.keys.push(ApiKey::new(name, key, rules));
+        self
+    }
+
+    /// Serves REST, SSE and WebSocket there; port 0 is any that is free.
+    #[must_use]
+    pub fn http(mut self, address: SocketAddr) -> Self {
+        self.http = Some(address);
+        self
+    }
+
+    /// Serves gRPC there.
+    #[must_use]
+    pub fn grpc(mut self, address: SocketAddr) -> Self {
+        self.grpc = Some(address);
+        self
+    }
+
+    /// Serves metrics and probes there instead of with REST.
+    #[must_use]
+    pub fn admin(mut self, address: SocketAddr) -> Self {
+        self.admin = Some(address);
+        self
+    }
+
+    /// Opens the transport and the doors.
+    ///
+    /// # Errors
+    /// When the transport can't be opened or an address not listened on; and when everybody could reach a server that
+    /// asks nobody who he is.
+    pub async fn start(self) -> Result<Server, StartError> {
+        self.refuse_to_be_open()?;
+        let config = match self.config {
+            Some(config) => config,
+            None => built_in()?,
+        };
+        let clock = SystemClock::shared();
+        let (transport, directory) = match self.transport {
+            Some(transport) => (transport, None),
+            None => {
+                let opened = config.transport.open(Arc::clone(&clock), &config.defaults).await;
+                (opened.map_err(StartError::Transport)?, config.transport.directory())
+            }
+        };
+        let secret =
+            ack_secret::load(config.ack_secret.as_ref(), directory).map_err(StartError::Transport)?;
+        let authorizer = self.authorizer.unwrap_or_else(|| authorizer(&self.keys));
+        let gateway =
+            Gateway::new(Arc::clone(&transport), authorizer, clock, gateway_config(&config, secret));
+        let app = app(gateway, transport, &config, &self.keys, self.admin.is_some());
+        let listeners = [
+            bind(self.http, || Service::Http(Arc::new(Front::public(&app)))).await?,
+            bind(self.grpc, || Service::Grpc(grpc::routes(&app))).await?,
+            bind(self.admin, || Service::Http(Arc::new(Front::admin(&app)))).await?,
+        ];
+        Ok(Server::start(app, listeners, config.drain_timeout))
+    }
+
+    /// Without keys, and with no authorizer that was chosen on purpose, only this machine may come in.
+    fn refuse_to_be_open(&self) -> Result<(), StartError> {
+        if !self.keys.is_empty() || self.authorizer.is_some() {
+            return Ok(());
+        }
+        let all = [self.http, self.grpc, self.admin];
+        match all.into_iter().flatten().find(|address| !address.ip().is_loopback()) {
+            Some(address) => Err(StartError::Refused(format!(
+                "without API keys or an authorizer only loopback may be listened on, not {address}"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn built_in() -> Result<Config, StartError> {
+    let sources = Sources { environment: Environment::default(), ..Sources::none() };
+    Config::read(&sources)
+        .map_err(|errors| StartError::Refused(errors.first().map(ToString::to_string).unwrap_or_default()))
+}
+
+fn authorizer(keys: &[ApiKey]) -> Arc<dyn Authorizer> {
+    if keys.is_empty() { Arc::new(AllowAll) } else { Arc::new(rules(keys)) }
+}
+
+fn gateway_config(config: &Config, ack_secret: AckSecret) -> GatewayConfig {
+    GatewayConfig {
+        limits: config.limits.clone(),
+        retry: config.delivery.retry.clone(),
+        ring_messages: config.delivery.ring_messages,
+        ring_bytes: config.delivery.ring_bytes,
+        max_sessions: config.bounds.max_subscriptions,
+        max_pattern_events: config.bounds.max_pattern_events,
+        auto_register: config.delivery.auto_register,
+        publish_timeout: config.delivery.publish_timeout,
+        call_timeout: config.delivery.call_timeout,
+        discovery_interval: config.delivery.discovery_interval,
+        ack_secret,
+    }
+}
+
+fn app(
+    gateway: Gateway,
+    transport: Arc<dyn Transport>,
+    config: &Config,
+    keys: &[ApiKey],
+    separate_admin: bool,
+) -> Arc<App> {
+    let authentication = Authentication::new(keys);
+    Arc::new(App {
+        gateway,
+        origins: Origins::new(&config.allowed_origins, authentication.is_open()),
+        metrics: Metrics::new(transport),
+        doors: DoorOptions {
+            heartbeat: config.heartbeat,
+            max_payload_bytes: config.limits.max_payload_bytes,
+            max_body_bytes: config.bounds.max_body_bytes,
+            header_timeout: config.bounds.header_timeout,
+            body_timeout: config.bounds.body_timeout,
+            max_streams: config.bounds.max_streams_per_connection,
+            separate_admin,
+        },
+        tasks: Tasks::new(),
+        connections: Connections::new(&config.bounds),
+        rate: PublishRate::new(&config.bounds, keys),
+        authentication,
+    })
+}
+
+async fn bind(
+    address: Option<SocketAddr>,
+    service: impl FnOnce() -> Service,
+) -> Result<Option<Listener>, StartError> {
+    let Some(address) = address else { return Ok(None) };
+    let bound = Listener::bind(address, service()).await;
+    bound.map(Some).map_err(|error| StartError::Listen(address, error))
+}
