@@ -1,0 +1,45 @@
+// Payloads that framings trip over, and what an event must hold for them.
+
+import { Buffer } from "node:buffer";
+import { readFileSync } from "node:fs";
+import { check } from "./judge.mjs";
+
+export const vectors = JSON.parse(readFileSync(process.env.BUSGATE_VECTORS, "utf8")).map(({ name, base64, repeat = 1 }) => ({
+  name,
+  bytes: Buffer.concat(Array(repeat).fill(Buffer.from(base64, "base64"))),
+}));
+
+// The text of bytes that are UTF-8, `undefined` of others.
+function utf8(bytes) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+function isJson(text) {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// What an event's data must hold for these bytes, checked against what it holds.
+export function judge(encoding, { name, bytes }, raw) {
+  const frame = JSON.parse(raw);
+  const text = utf8(bytes);
+  const what = `${name} as ${encoding}`;
+  if (encoding === "text" && text !== undefined) {
+    check(what, [frame.payload, frame.encoding], [text, undefined]);
+  } else if (encoding === "json" && text !== undefined && isJson(text)) {
+    check(what, [frame.data, frame.payload], [JSON.parse(text), undefined]);
+    check(`${what}, to the letter`, raw.includes(`"data":${text.replace(/[\r\n]/g, " ").trim()}`), true);
+  } else {
+    check(what, Buffer.from(frame.payload, "base64").equals(bytes), true);
+    check(`${what} says so`, frame.encoding, encoding === "base64" ? undefined : "base64");
+  }
+  return frame;
+}
