@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn every_state_arrives() {
         for status in [HealthStatus::Healthy, HealthStatus::Degraded, HealthStatus::Unhealthy] {
-            let told = Health { status, ..Health::unhealthy("why").with("figure", 1) };
+            let told = Health { status, ..Health::unhealthy("why").with("figure", &1) };
             assert_eq!(read_health(health(&told)), told);
         }
     }
