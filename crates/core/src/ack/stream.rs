@@ -62,6 +62,8 @@ struct State {
     deadlines: Deadlines<u64>,
     waiting: HashMap<u64, Local>,
     returns: Deadlines<u64>,
+    /// Whether it has had deliveries that only this node redelivers.
+    local: bool,
 }
 
 /// One client's unsettled deliveries.
@@ -88,12 +90,15 @@ impl Stream {
         self.state.lock().entries.len()
     }
 
+    /// Whether the client may get another message, were it a redelivery.
+    pub(crate) fn has_window(&self) -> bool {
+        self.window.is_open(&self.state.lock())
+    }
+
     /// Whether the client may get another message.
     pub(crate) fn has_room(&self) -> bool {
         let state = self.state.lock();
-        state.entries.len() < self.window.messages
-            && state.bytes < self.window.bytes
-            && state.waiting.len() < self.window.messages.max(MIN_WAITING)
+        self.window.is_open(&state) && state.waiting.len() < self.window.messages.max(MIN_WAITING)
     }
 
     /// Resolves when room may have been made. Take it before asking [`Stream::has_room`].
@@ -117,6 +122,7 @@ impl Stream {
         let seq = state.next;
         state.next += 1;
         state.bytes += weight;
+        state.local |= matches!(held, Held::Local(_));
         state.entries.insert(seq, Entry { held, weight, admitted: now });
         state.deadlines.set(seq, now + self.window.retry.ack_wait);
         state.fresh.push(seq);
@@ -206,11 +212,13 @@ impl Stream {
         state.waiting.remove(&seq)
     }
 
-    /// When to look again: with room only redeliveries need a look, without it a lease that runs out makes some.
+    /// When to look again: a lease that runs out makes room, or a redelivery of this node's; a redelivery that is due
+    /// needs an open window.
     pub(crate) fn wake_at(&self, room: bool) -> Option<Instant> {
         let state = self.state.lock();
-        let expiry = if room { None } else { state.deadlines.next() };
-        [expiry, state.returns.next()].into_iter().flatten().min()
+        let expiry = if room && !state.local { None } else { state.deadlines.next() };
+        let back = if self.window.is_open(&state) { state.returns.next() } else { None };
+        [expiry, back].into_iter().flatten().min()
     }
 
     /// Takes out everything, in time proportional to what this stream holds.
@@ -228,6 +236,12 @@ impl Stream {
             }
         }
         back
+    }
+}
+
+impl Window {
+    fn is_open(&self, state: &State) -> bool {
+        state.entries.len() < self.messages && state.bytes < self.bytes
     }
 }
 
@@ -349,6 +363,43 @@ mod tests {
         let slot = stream.admit_local(now, back);
         stream.settle_local(now, slot.seq, &nack);
         assert!(stream.pop_return(now + Duration::from_secs(9)).is_none(), "two attempts are all it gets");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_broadcast_is_looked_at_when_its_lease_runs_out() {
+        let stream = stream(10);
+        let now = Instant::now();
+        stream.admit_local(now, local());
+        stream.hand_off(now);
+        assert_eq!(stream.wake_at(true), Some(now + ACK_WAIT));
+        stream.expire(now + ACK_WAIT);
+        assert_eq!(stream.pop_return(now + ACK_WAIT).unwrap().attempt, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_redelivery_that_is_due_waits_for_an_open_window_without_a_look() {
+        let stream = stream(1);
+        let now = Instant::now();
+        let slot = stream.admit_local(now, local());
+        let nack = Verb::Nack(Nack { delay: Some(Duration::ZERO), error: None });
+        stream.settle_local(now, slot.seq, &nack);
+        assert_eq!(stream.wake_at(true), Some(now));
+        stream.admit_local(now, local());
+        assert_eq!(stream.wake_at(false), Some(now + ACK_WAIT), "the window opens then at the earliest");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_redeliveries_keep_new_messages_out_but_not_each_other() {
+        let stream = stream(1);
+        let now = Instant::now();
+        let nack = Verb::Nack(Nack { delay: Some(Duration::ZERO), error: None });
+        for _ in 0..MIN_WAITING {
+            let slot = stream.admit_local(now, local());
+            stream.settle_local(now, slot.seq, &nack);
+        }
+        assert!(!stream.has_room());
+        assert!(stream.has_window());
+        assert_eq!(stream.wake_at(false), Some(now));
     }
 
     #[tokio::test(start_paused = true)]

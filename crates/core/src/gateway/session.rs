@@ -149,7 +149,7 @@ impl Session {
             }
         }
         self.stream.expire(now);
-        if draining.is_some() || !self.has_room() {
+        if draining.is_some() || self.paused || !self.stream.has_window() {
             return None;
         }
         let local = self.stream.pop_return(now)?;
