@@ -37,9 +37,11 @@ async fn a_pattern_gets_every_event_it_stands_for() {
 async fn an_event_registered_later_joins_from_its_beginning() {
     let gateway = gateway().await;
     let mut session = subscribe(&gateway, live("orders.>")).await;
+    let started = tokio::time::Instant::now();
     register(&gateway, "orders.late").await;
     publish(&gateway, "orders.late", "x").await;
     assert_eq!(text(&next(&mut session).await), "x");
+    assert!(started.elapsed() < Duration::from_secs(1), "what is registered here is known at once");
 }
 
 #[tokio::test(start_paused = true)]

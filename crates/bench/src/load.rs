@@ -1,0 +1,70 @@
+//! Load generators: one thread each, on a core of their own.
+
+mod post;
+mod subscribe;
+
+use std::net::SocketAddr;
+
+use clap::{Args, ValueEnum};
+
+use crate::Failure;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    kind: Kind,
+    #[arg(long)]
+    address: SocketAddr,
+    /// How many connections publish, or subscribe.
+    #[arg(long)]
+    connections: usize,
+    /// Seconds.
+    #[arg(long)]
+    seconds: f64,
+    /// Payload bytes.
+    #[arg(long, default_value_t = 128)]
+    payload: usize,
+    /// Messages a second; without it as many as a window of 8 lets through.
+    #[arg(long)]
+    rate: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// POST on every connection, one request at a time.
+    Post,
+    /// Subscribe by SSE, publish on one more connection.
+    Sse,
+    /// Subscribe by WebSocket with automatic acks, publish on one more connection.
+    Websocket,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    match options.kind {
+        Kind::Post => post::run(options),
+        Kind::Sse => subscribe::run(options, subscribe::SSE),
+        Kind::Websocket => subscribe::run(options, subscribe::WEBSOCKET),
+    }
+}
+
+/// The length of the first whole HTTP/1.1 message with a content-length (or none) in `bytes`.
+pub(crate) fn http_length(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(bytes.get(..head)?).ok()?;
+    let length = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    let whole = head + length.unwrap_or_default();
+    (bytes.len() >= whole).then_some(whole)
+}
+
+/// A request that publishes `payload` to the event of the benchmarks.
+fn publish_request(payload: &[u8]) -> Vec<u8> {
+    let mut request = format!(
+        "POST /v1/events/bench/messages HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/octet-stream\r\ncontent-length: {}\r\n\r\n",
+        payload.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(payload);
+    request
+}

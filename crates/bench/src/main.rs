@@ -1,0 +1,56 @@
+//! Benchmarks of busgate, each beside its floor in the same run: quote the ratios, not the absolute figures.
+
+mod fanout;
+mod floor;
+mod ingest;
+mod load;
+mod log;
+mod process;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What went wrong, for the person who runs a benchmark.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, Parser)]
+#[command(about = "Benchmarks of busgate, each beside its floor in the same run")]
+struct Cli {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// POST publishes into the memory transport, beside a bare epoll HTTP server.
+    Ingest(ingest::Options),
+    /// One publisher to many subscribers, beside one send() per delivery.
+    Fanout(fanout::Options),
+    /// The embedded log: append until synced, and replay, beside plain writes and fdatasync.
+    Log(log::Options),
+    /// A floor on its own, as the other benchmarks start it.
+    #[command(hide = true)]
+    Floor(floor::Options),
+    /// A load generator on its own, as the other benchmarks start it.
+    #[command(hide = true)]
+    Load(load::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().bench {
+        Bench::Ingest(options) => ingest::run(&options),
+        Bench::Fanout(options) => fanout::run(&options),
+        Bench::Log(options) => log::run(&options),
+        Bench::Floor(options) => floor::run(&options),
+        Bench::Load(options) => load::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("busgate-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
