@@ -29,6 +29,9 @@ scenarios! {
         batch_answers_per_entry, publish_stream_answers_each, consume_settles_on_the_stream, resumes_after_a_cursor,
         unregistering_ends_with_ok, errors_come_from_one_table, health_is_served, reflection_tells_all,
         grpc_web_answers, many_streams_on_one_connection, drain_ends_with_unavailable;
+    rest: Python "rest_client.py" =>
+        the_seeds_curl_lines, every_way_to_publish, batches_answer_per_entry, bad_input_is_answered_from_the_table,
+        broken_http_hurts_nobody, what_runs_beside;
     ws: Node "ws_client.mjs" =>
         one_event, resumes, gone_holder_hands_back, many_on_one_socket, bad_queries_are_refused,
         bad_frames_are_answered, unregistering_closes, foreign_origins_are_refused;

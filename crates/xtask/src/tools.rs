@@ -16,6 +16,7 @@ pub(crate) use python::wheels;
 pub(crate) fn install(places: &Places) -> Outcome {
     python::wheels(places)?;
     node::packages(places)?;
+    system(places, &["curl"], "curl")?;
     browser::chromium(places)
 }
 
