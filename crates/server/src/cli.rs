@@ -1,7 +1,14 @@
 //! The command line.
 
 mod args;
+mod bench;
+mod capabilities;
+mod client;
+mod events;
+mod publish;
 mod serve;
+mod settle;
+mod subscribe;
 
 use std::{
     ffi::OsString,
@@ -34,6 +41,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: &Environm
     };
     match arguments.command {
         Command::Serve(serve) => serve::run(&serve, environment),
+        Command::Pub(publish) => client::run(publish::run(publish, environment)),
+        Command::Sub(subscribe) => client::run(subscribe::run(subscribe, environment)),
+        Command::Events(events) => client::run(events::run(events, environment)),
+        Command::Ack(ack) => client::run(settle::run(ack, environment)),
+        Command::Health(target) => client::run(events::health(target, environment)),
+        Command::Bench(bench) => client::run(bench::run(bench, environment)),
+        Command::Capabilities => say(&capabilities::table()),
         Command::Config(ConfigCommand::Check { file }) => check(&file),
         Command::Config(ConfigCommand::Defaults) => say(&config::defaults()),
         Command::Version => say(&format!("busgate {}\n", env!("CARGO_PKG_VERSION"))),

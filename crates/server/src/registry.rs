@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use busgate_core::{Clock, Error, EventConfig, Result, Transport};
+use busgate_core::{Capabilities, Clock, Error, EventConfig, Result, Transport};
 use busgate_transports_log::{LogConfig, LogTransport};
 use busgate_transports_memory::{MemoryConfig, MemoryTransport};
 
@@ -89,6 +89,11 @@ impl TransportUrl {
             }
         }
     }
+}
+
+/// What each transport can do, by its scheme.
+pub(crate) fn capabilities() -> [(&'static str, Capabilities); 2] {
+    [("memory", MemoryTransport::CAPABILITIES), ("log", LogTransport::CAPABILITIES)]
 }
 
 impl fmt::Display for TransportUrl {

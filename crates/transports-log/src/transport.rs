@@ -50,6 +50,24 @@ pub struct LogTransport {
 }
 
 impl LogTransport {
+    /// What it can do, wherever it runs.
+    pub const CAPABILITIES: Capabilities = Capabilities {
+        durable: true,
+        replay: true,
+        replay_from_time: true,
+        worker_pool: true,
+        redelivery: true,
+        delayed_requeue: true,
+        extend: true,
+        ordered: true,
+        ordered_keys: true,
+        dedup: true,
+        resume: true,
+        any_node_settle: true,
+        fenced: Fencing::Exact,
+        dead_letters: true,
+    };
+
     /// Opens the log in the configured directory, or makes one there.
     ///
     /// # Errors
@@ -132,22 +150,7 @@ impl LogTransport {
 #[async_trait]
 impl Transport for LogTransport {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            durable: true,
-            replay: true,
-            replay_from_time: true,
-            worker_pool: true,
-            redelivery: true,
-            delayed_requeue: true,
-            extend: true,
-            ordered: true,
-            ordered_keys: true,
-            dedup: true,
-            resume: true,
-            any_node_settle: true,
-            fenced: Fencing::Exact,
-            dead_letters: true,
-        }
+        Self::CAPABILITIES
     }
 
     async fn register(&self, event: &EventName, config: &EventConfig) -> Result<()> {

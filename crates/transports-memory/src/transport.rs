@@ -29,6 +29,24 @@ pub struct MemoryTransport {
 }
 
 impl MemoryTransport {
+    /// What it can do, wherever it runs.
+    pub const CAPABILITIES: Capabilities = Capabilities {
+        durable: false,
+        replay: true,
+        replay_from_time: true,
+        worker_pool: true,
+        redelivery: true,
+        delayed_requeue: true,
+        extend: true,
+        ordered: true,
+        ordered_keys: true,
+        dedup: true,
+        resume: true,
+        any_node_settle: true,
+        fenced: Fencing::Exact,
+        dead_letters: true,
+    };
+
     /// An empty transport within these bounds, by the machine's clock.
     #[must_use]
     pub fn new(config: MemoryConfig) -> Arc<Self> {
@@ -87,22 +105,7 @@ impl MemoryTransport {
 #[async_trait]
 impl Transport for MemoryTransport {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            durable: false,
-            replay: true,
-            replay_from_time: true,
-            worker_pool: true,
-            redelivery: true,
-            delayed_requeue: true,
-            extend: true,
-            ordered: true,
-            ordered_keys: true,
-            dedup: true,
-            resume: true,
-            any_node_settle: true,
-            fenced: Fencing::Exact,
-            dead_letters: true,
-        }
+        Self::CAPABILITIES
     }
 
     async fn register(&self, event: &EventName, config: &EventConfig) -> Result<()> {

@@ -16,6 +16,20 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Serve the gateway.
     Serve(Serve),
+    /// Publish a message.
+    Pub(Publish),
+    /// Subscribe, and write each message as a line.
+    Sub(Subscribe),
+    /// List, register or unregister events.
+    Events(Events),
+    /// Settle deliveries by their ack ids.
+    Ack(Ack),
+    /// Ask how a gateway is; exit 1 when it is not well.
+    Health(Target),
+    /// Tell what each transport can do, as a table.
+    Capabilities,
+    /// Publish as fast as it goes, and tell how fast that was.
+    Bench(Bench),
     /// Check a configuration, or list every key with its default.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -88,4 +102,138 @@ impl Serve {
         }
         flags
     }
+}
+
+/// Which gateway, and as whom.
+#[derive(Args, Debug)]
+pub(super) struct Target {
+    /// The gRPC address of a gateway (BUSGATE_SERVER) [default: http://127.0.0.1:9090].
+    #[arg(long, value_name = "URL", global = true)]
+    pub(super) server: Option<String>,
+    /// An API key (BUSGATE_API_KEY).
+    #[arg(long, value_name = "KEY", global = true)]
+    pub(super) key: Option<String>,
+}
+
+/// A message to publish.
+#[derive(Args, Debug)]
+pub(super) struct Publish {
+    #[command(flatten)]
+    pub(super) target: Target,
+    /// The event.
+    pub(super) event: String,
+    /// The payload; stdin when absent or `-`.
+    pub(super) payload: Option<String>,
+    /// The message's id.
+    #[arg(long)]
+    pub(super) id: Option<String>,
+    /// The ordering key.
+    #[arg(long = "order-key", value_name = "KEY")]
+    pub(super) order_key: Option<String>,
+    /// The media type of the payload.
+    #[arg(long, value_name = "TYPE")]
+    pub(super) content_type: Option<String>,
+    /// Metadata; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(super) meta: Vec<String>,
+    /// Register the event first, if it is not known.
+    #[arg(long)]
+    pub(super) register: bool,
+}
+
+/// A subscription.
+#[derive(Args, Debug)]
+pub(super) struct Subscribe {
+    #[command(flatten)]
+    pub(super) target: Target,
+    /// The event, or a pattern like `orders.>`.
+    pub(super) event: String,
+    /// beginning, latest, a time (RFC 3339), or after:CURSOR.
+    #[arg(long, value_name = "WHERE")]
+    pub(super) from: Option<String>,
+    /// Share the work with the others of this group.
+    #[arg(long)]
+    pub(super) group: Option<String>,
+    /// Keep the place under this name.
+    #[arg(long)]
+    pub(super) consumer: Option<String>,
+    /// End after so many messages.
+    #[arg(long)]
+    pub(super) count: Option<u64>,
+    /// Leave messages unacked; each line has the ack id to settle by.
+    #[arg(long)]
+    pub(super) no_ack: bool,
+    /// Write only the payloads.
+    #[arg(long)]
+    pub(super) raw: bool,
+    /// Any other option of a subscription, as in a query: max_age=1h.
+    #[arg(long = "option", value_name = "NAME=VALUE")]
+    pub(super) options: Vec<String>,
+}
+
+/// Events.
+#[derive(Args, Debug)]
+pub(super) struct Events {
+    #[command(flatten)]
+    pub(super) target: Target,
+    #[command(subcommand)]
+    pub(super) action: Option<EventsAction>,
+}
+
+/// What to do with events; lists them unless said.
+#[derive(Debug, Subcommand)]
+pub(super) enum EventsAction {
+    /// List those you may see.
+    List,
+    /// Make an event known.
+    Register {
+        /// The event.
+        event: String,
+    },
+    /// Forget an event, and end its subscriptions.
+    Unregister {
+        /// The event.
+        event: String,
+    },
+}
+
+/// Deliveries to settle: acked unless said otherwise.
+#[derive(Args, Debug)]
+pub(super) struct Ack {
+    #[command(flatten)]
+    pub(super) target: Target,
+    /// What the messages carried.
+    #[arg(required = true)]
+    pub(super) ack_ids: Vec<String>,
+    /// Nack, because of this.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) error: Option<String>,
+    /// Nack, to come back after this long: 500ms, 30s.
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["reject", "extend"])]
+    pub(super) retry_after: Option<String>,
+    /// To the dead letters.
+    #[arg(long, conflicts_with = "extend")]
+    pub(super) reject: bool,
+    /// Let the lease run this long from now.
+    #[arg(long, value_name = "TIME", conflicts_with = "error")]
+    pub(super) extend: Option<String>,
+}
+
+/// A load to put on a gateway.
+#[derive(Args, Debug)]
+pub(super) struct Bench {
+    #[command(flatten)]
+    pub(super) target: Target,
+    /// The event to publish to; it is registered if it is not known.
+    #[arg(default_value = "bench")]
+    pub(super) event: String,
+    /// How many messages.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) messages: u64,
+    /// How many bytes each.
+    #[arg(long, default_value_t = 128)]
+    pub(super) size: usize,
+    /// How many wait for their answer at a time.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) in_flight: u16,
 }

@@ -1,0 +1,41 @@
+//! `busgate capabilities`: the matrix of the README.
+
+use std::fmt::Write;
+
+use crate::registry;
+
+/// The matrix as a table in Markdown: a row for each capability, a column for each transport.
+pub(super) fn table() -> String {
+    let transports = registry::capabilities();
+    let mut table = String::from("| capability |");
+    for (name, _) in &transports {
+        _ = write!(table, " {name} |");
+    }
+    table.push_str("\n| --- |");
+    table.push_str(&" --- |".repeat(transports.len()));
+    table.push('\n');
+    let columns: Vec<_> = transports.iter().map(|(_, capabilities)| capabilities.rows()).collect();
+    let names = columns.first().into_iter().flatten().map(|(name, _)| *name);
+    for (row, name) in names.enumerate() {
+        _ = write!(table, "| {name} |");
+        for (_, claimed) in columns.iter().filter_map(|column| column.get(row)) {
+            _ = write!(table, " {claimed} |");
+        }
+        table.push('\n');
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_capability_has_a_row_and_every_transport_a_column() {
+        let table = table();
+        assert!(
+            table.starts_with("| capability | memory | log |\n| --- | --- | --- |\n| durable | no | yes |\n")
+        );
+        assert_eq!(table.lines().count(), 2 + 14);
+    }
+}

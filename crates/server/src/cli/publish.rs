@@ -1,0 +1,56 @@
+//! `busgate pub`.
+
+use std::{
+    io::{Read, stdin},
+    process::ExitCode,
+};
+
+use busgate_core::{Draft, EventConfig, EventName, MessageId, Metadata, Result};
+use busgate_wire::{convert, json};
+use bytes::Bytes;
+
+use super::{
+    args::Publish,
+    client::{answer, connect, local, pair},
+    say,
+};
+use crate::config::Environment;
+
+/// Publishes one message, and says where it went.
+pub(super) async fn run(publish: Publish, environment: &Environment) -> Result<ExitCode> {
+    let event = EventName::new(&publish.event)?;
+    let mut client = connect(&publish.target, environment).await?;
+    if publish.register {
+        answer(client.register_event(convert::register_request(&event, &EventConfig::default())).await)?;
+    }
+    let request = convert::publish_request(&event, draft(publish)?);
+    let receipt = convert::read_published(&answer(client.publish(request).await)?)?;
+    Ok(say(&format!("{}\n", String::from_utf8_lossy(&json::to_bytes(&json::publish_answer(&receipt))))))
+}
+
+fn draft(publish: Publish) -> Result<Draft> {
+    let mut metadata = Metadata::new();
+    for text in &publish.meta {
+        let (name, value) = pair("--meta", text)?;
+        metadata.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(Draft {
+        id: publish.id.map(MessageId::new).transpose()?,
+        payload: payload(publish.payload)?,
+        metadata,
+        key: publish.order_key,
+        content_type: publish.content_type,
+        source: None,
+    })
+}
+
+fn payload(written: Option<String>) -> Result<Bytes> {
+    match written.filter(|text| text != "-") {
+        Some(text) => Ok(text.into()),
+        None => {
+            let mut bytes = Vec::new();
+            stdin().read_to_end(&mut bytes).map_err(|error| local("stdin", error))?;
+            Ok(bytes.into())
+        }
+    }
+}
