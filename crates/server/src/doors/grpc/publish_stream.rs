@@ -1,0 +1,151 @@
+//! `PublishStream`: while one batch is under way, the next gathers. One batch at a time keeps a publisher's order.
+
+use std::collections::VecDeque;
+
+use busgate_core::{Error, Receipt, Result};
+use busgate_wire::{
+    convert,
+    proto::event::v1::{PublishStreamRequest, PublishStreamResponse},
+};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+use prost::Message as _;
+use tonic::{Request, Status, Streaming};
+
+use super::{
+    call::{Call, unreadable},
+    publish::{self, Incoming, Publisher},
+};
+
+/// The most messages of one batch, and the most bytes of one before its last message.
+const BATCH: (usize, usize) = (1024, 1024 * 1024);
+
+/// The answers to a stream of messages.
+///
+/// # Errors
+/// `unauthenticated`; `invalid` for a bad `x-source`. What is wrong with a message is told in its answer.
+pub(super) fn open(
+    call: &Call,
+    request: Request<Streaming<PublishStreamRequest>>,
+) -> Result<BoxStream<'static, Result<PublishStreamResponse, Status>>> {
+    let source = publish::source(request.metadata())?;
+    let (caller, inbound) = call.open(request)?;
+    let pipeline = Pipeline {
+        publisher: Publisher::new(&call.app, caller, source),
+        call: call.clone(),
+        inbound: Some(inbound),
+        waiting: Vec::new(),
+        waiting_bytes: 0,
+        under_way: None,
+        answers: VecDeque::new(),
+        failed: None,
+    };
+    let answers = stream::unfold(pipeline, |mut pipeline| async {
+        let answer = pipeline.next().await?;
+        Some((answer, pipeline))
+    });
+    Ok(answers.boxed())
+}
+
+type Answered = Vec<(u64, Result<Receipt>)>;
+
+struct Pipeline {
+    publisher: Publisher,
+    call: Call,
+    /// `None` when nothing more is read.
+    inbound: Option<Streaming<PublishStreamRequest>>,
+    waiting: Vec<(u64, Incoming)>,
+    waiting_bytes: usize,
+    under_way: Option<BoxFuture<'static, Answered>>,
+    answers: VecDeque<(u64, Result<Receipt>)>,
+    /// Why nothing more is read, unless the client was done.
+    failed: Option<Error>,
+}
+
+impl Pipeline {
+    /// The next answer; at the end why it ended, unless the client was done.
+    async fn next(&mut self) -> Option<Result<PublishStreamResponse, Status>> {
+        loop {
+            if let Some((sequence, answer)) = self.answers.pop_front() {
+                return Some(Ok(convert::streamed(sequence, &answer)));
+            }
+            if self.under_way.is_none() && !self.waiting.is_empty() {
+                self.start();
+            }
+            if self.under_way.is_none() && self.inbound.is_none() {
+                return self.failed.take().map(|error| Err(self.call.status(&error)));
+            }
+            self.step().await;
+        }
+    }
+
+    /// Waits until a batch is done, a message comes, or the gateway goes away.
+    async fn step(&mut self) {
+        let room = self.waiting.len() < BATCH.0 && self.waiting_bytes < BATCH.1;
+        let draining = self.call.app.gateway.draining();
+        tokio::select! {
+            biased;
+            answered = wait(self.under_way.as_mut()) => {
+                self.under_way = None;
+                self.answers.extend(answered);
+            }
+            () = draining, if self.inbound.is_some() => {
+                self.inbound = None;
+                self.failed = Some(Error::unavailable("the gateway is draining"));
+            }
+            message = read(self.inbound.as_mut()), if room => self.take(message),
+        }
+    }
+
+    /// Takes a message in, and with it those that have come already.
+    fn take(&mut self, message: Result<Option<PublishStreamRequest>, Status>) {
+        let mut next = Some(message);
+        while let Some(message) = next.take() {
+            match message {
+                Ok(Some(message)) => {
+                    self.waiting_bytes += message.encoded_len();
+                    self.waiting.push(convert::stream_publish(message));
+                }
+                Ok(None) => self.inbound = None,
+                Err(status) => {
+                    self.inbound = None;
+                    self.failed = Some(unreadable(&status));
+                }
+            }
+            if self.waiting.len() < BATCH.0 && self.waiting_bytes < BATCH.1 {
+                next = self.inbound.as_mut().and_then(|inbound| inbound.message().now_or_never());
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        let (sequences, batch): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().unzip();
+        self.waiting_bytes = 0;
+        let publisher = self.publisher.clone();
+        let batch = async move {
+            let answers = publisher.publish(batch).await;
+            let answers = answers.unwrap_or_else(|error| vec![Err(error); sequences.len()]);
+            sequences.into_iter().zip(answers).collect()
+        };
+        self.under_way = Some(batch.boxed());
+    }
+}
+
+async fn wait(batch: Option<&mut BoxFuture<'static, Answered>>) -> Answered {
+    match batch {
+        Some(batch) => batch.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn read(
+    inbound: Option<&mut Streaming<PublishStreamRequest>>,
+) -> Result<Option<PublishStreamRequest>, Status> {
+    match inbound {
+        Some(inbound) => inbound.message().await,
+        None => std::future::pending().await,
+    }
+}
