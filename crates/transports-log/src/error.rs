@@ -40,6 +40,8 @@ pub(crate) fn sqlite(error: rusqlite::Error) -> Error {
     let code = error.sqlite_error().map_or(ffi::SQLITE_ERROR, |error| error.extended_code);
     match code & 0xff {
         ffi::SQLITE_FULL => full().with_source(error),
+        // The index of the log could not grow; the frames may be there.
+        _ if code == ffi::SQLITE_IOERR_SHMSIZE => full().with_effect(Effect::Unknown).with_source(error),
         ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_FORMAT | ffi::SQLITE_ERROR => {
             damaged(error.to_string()).with_source(error)
         }

@@ -17,7 +17,6 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::Arc,
-    time::Duration,
 };
 
 use busgate_core::{EventConfig, Item, Transport};
@@ -25,32 +24,30 @@ use busgate_transports_log::LogTransport;
 use futures_util::StreamExt;
 use support::{event, message, open, pool, publish, read_all, subscribe};
 
-/// How often the child is killed.
-const CYCLES: usize = 20;
-
-/// How often by the long run: `cargo test -p busgate-transports-log --test kill -- --ignored killed_200_times`.
-const MANY_CYCLES: usize = 200;
+/// How often the child is killed; `cargo xtask kill9` builds the test with another number.
+const CYCLES: &str = match option_env!("BUSGATE_KILL9_CYCLES") {
+    Some(cycles) => cycles,
+    None => "20",
+};
 
 /// How many publishers the child runs.
 const PUBLISHERS: usize = 64;
 
-const CHILD: &str = "child";
+/// The name of the data directory: who runs in one is the child.
+const DATA: &str = "kill-me";
 
+/// The test starts itself again in the data directory, and kills that.
 #[test]
-fn killed_20_times() {
-    kill_and_check(CYCLES);
-}
-
-#[test]
-#[ignore = "takes minutes"]
-fn killed_200_times() {
-    kill_and_check(MANY_CYCLES);
+fn killed_under_load() {
+    if env::current_dir().unwrap().ends_with(DATA) {
+        return load();
+    }
+    kill_and_check(CYCLES.parse().unwrap());
 }
 
 /// The child: publishes and acks as fast as it can, and says what was acknowledged, one line each.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "is what the other tests start and kill"]
-async fn child() {
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn load() {
     let directory = env::current_dir().unwrap();
     let log = open(&directory).await;
     log.register(&event("load"), &EventConfig::default()).await.unwrap();
@@ -93,10 +90,13 @@ fn say(what: &str, id: &str) {
 
 fn kill_and_check(cycles: usize) {
     let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join(DATA);
+    std::fs::create_dir(&data).unwrap();
     let (mut published, mut acked) = (HashSet::new(), HashSet::new());
     for cycle in 0..cycles {
-        let lasts = Duration::from_millis(60 + 37 * (cycle as u64 * 7 % 11));
-        for line in run_and_kill(directory.path(), lasts) {
+        // From the first answers to deep in the load, and never at the same place of a commit.
+        let answers = 1 + cycle * 997 % 3001;
+        for line in run_and_kill(&data, answers) {
             let Some((what, id)) = line.split_once(' ') else { continue };
             let known = match what {
                 "published" => &mut published,
@@ -106,36 +106,27 @@ fn kill_and_check(cycles: usize) {
             assert!(known.insert(id.to_owned()), "{id} was {what} twice");
         }
         if cycle % 5 == 4 || cycle + 1 == cycles {
-            check(directory.path(), &published, &acked);
+            check(&data, &published, &acked);
         }
     }
     assert!(published.len() > cycles && acked.len() > cycles, "{} and {}", published.len(), acked.len());
 }
 
-/// Runs the child, kills it after `lasts`, and answers its whole lines.
-fn run_and_kill(directory: &Path, lasts: Duration) -> Vec<String> {
+/// Runs the child, kills it after so many answers, and returns everything it said.
+fn run_and_kill(data: &Path, answers: usize) -> Vec<String> {
     let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", CHILD, "--ignored", "--nocapture"])
-        .current_dir(directory)
+        .args(["--exact", "killed_under_load", "--nocapture"])
+        .current_dir(data)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut said = Vec::new();
-    // The clock starts with the first answer, so that each cycle gets some work done.
-    for line in lines.by_ref().map_while(Result::ok) {
-        said.push(line);
-        if said.last().is_some_and(|line| line.starts_with("published ")) {
-            break;
-        }
-    }
-    let killer = std::thread::spawn(move || {
-        std::thread::sleep(lasts);
-        child.kill().unwrap();
-        child.wait().unwrap();
-    });
-    said.extend(lines.map_while(Result::ok));
-    killer.join().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let is_answer = |line: &String| line.starts_with("published ") || line.starts_with("acked ");
+    let mut said: Vec<String> = lines.by_ref().filter(is_answer).take(answers).collect();
+    child.kill().unwrap();
+    // What was in the pipe was said before the kill.
+    said.extend(lines);
+    child.wait().unwrap();
     said
 }
 

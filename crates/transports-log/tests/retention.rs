@@ -20,9 +20,10 @@ use std::{
 
 use busgate_core::{Clock, EventConfig, GroupName, Item, Start, SubscribeOptions, Timestamp, Transport};
 use busgate_transports_log::{LogConfig, LogTransport};
-use support::{
-    PATIENCE, delivery, event, message, next, open, pool, publish, publish_all, read_all, subscribe,
-};
+use support::{delivery, event, message, next, open, pool, publish, publish_all, read_all, subscribe, until};
+
+/// Larger than one read from disk.
+const BACKLOG: usize = 600;
 
 #[derive(Debug, Default)]
 struct HandClock(AtomicI64);
@@ -104,13 +105,7 @@ async fn age_counts_from_arrival() {
     clock.0.store(40_000, Ordering::Relaxed);
     publish(&log, "a", message("young", "")).await.unwrap();
     clock.0.store(70_000, Ordering::Relaxed);
-    tokio::time::timeout(PATIENCE, async {
-        while held(&log).await > 1 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
-    .expect("the old ones go");
+    until("the old ones go", || async { held(&log).await == 1 }).await;
     assert_eq!(read_all(&log, "a").await.unwrap()[0].id.as_str(), "young");
 }
 
@@ -120,13 +115,13 @@ async fn a_large_backlog_is_drained_from_disk_in_order() {
     let config = LogConfig { tail_messages: 16, ..LogConfig::new(directory.path()) };
     let log = LogTransport::open(config).await.unwrap();
     log.register(&event("a"), &EventConfig::default()).await.unwrap();
-    publish_all(&log, "a", 3000).await;
+    publish_all(&log, "a", BACKLOG).await;
     let mut all = subscribe(&log, "a", SubscribeOptions::broadcast(Start::Beginning)).await;
     let mut members = subscribe(&log, "a", pool()).await;
     let two = SubscribeOptions::pool(GroupName::new("two").unwrap(), Start::Beginning);
     let mut others = [subscribe(&log, "a", two.clone()).await, subscribe(&log, "a", two).await];
-    let mut seen = 0;
-    for n in 0..3000 {
+    let mut seen = 0_usize;
+    for n in 0..BACKLOG {
         let id = format!("id-{n}");
         assert_eq!(delivery(&mut all).await.message.id.as_str(), id);
         let mine = delivery(&mut members).await;
@@ -139,7 +134,7 @@ async fn a_large_backlog_is_drained_from_disk_in_order() {
             }
         }
     }
-    assert_eq!(seen, 3000);
+    assert_eq!(seen, BACKLOG);
     assert!(
         log.lag(&event("a")).await.unwrap().iter().all(|lag| lag.waiting == Some(0) && lag.in_flight == 0)
     );

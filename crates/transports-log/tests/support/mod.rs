@@ -67,6 +67,16 @@ pub(crate) async fn delivery(subscription: &mut Subscription) -> Delivery {
     }
 }
 
+/// Waits until `holds`, for as long as patience lasts: what the log does by itself, it does by the real clock.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
 /// Reads an event from its beginning to its end.
 pub(crate) async fn read_all(log: &LogTransport, name: &str) -> Result<Vec<Arc<Message>>> {
     let mut start = Start::Beginning;
