@@ -35,4 +35,9 @@ impl Places {
     pub(crate) fn wheel(&self, program: &str) -> PathBuf {
         self.tools().join("python/bin").join(program)
     }
+
+    /// A program of ours, built for release.
+    pub(crate) fn release(&self, program: &str) -> PathBuf {
+        self.target.join("release").join(program)
+    }
 }
