@@ -8,7 +8,7 @@ mod record;
 mod schema;
 mod state;
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, fs::DirBuilder, path::Path};
 
 use busgate_core::Result;
 use rusqlite::Connection;
@@ -51,7 +51,7 @@ impl Store {
     /// `exists` when another process has it, `internal` when it is damaged, `unavailable` or `exhausted` when the files
     /// can't be used.
     pub(crate) fn open(directory: &Path, max_bytes: Option<u64>) -> Result<(Self, Vec<StateRow>)> {
-        fs::create_dir_all(directory).map_err(|error| io("can't make the data directory", error))?;
+        make(directory).map_err(|error| io("can't make the data directory", error))?;
         let lock = Lock::take(directory)?;
         let mark = Mark::open(directory)?;
         let connection = schema::open_writer(directory, mark.sequence(), max_bytes)?;
@@ -79,4 +79,13 @@ impl Store {
     pub(crate) fn generation(&self) -> u32 {
         self.commit.generation
     }
+}
+
+/// Makes the directory, for its owner's eyes only where the system knows owners.
+fn make(directory: &Path) -> std::io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
 }

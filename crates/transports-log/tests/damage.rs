@@ -212,6 +212,21 @@ async fn rows_that_are_missing_or_stale_are_noticed() {
     }
 }
 
+/// Nobody has to read an event to be told that its ends are gone.
+#[tokio::test]
+async fn a_shortened_event_is_noticed_at_opening() {
+    let (image, _) = killed().await;
+    for end in ["offset = 0", "offset >= 390", "offset >= 0"] {
+        let copy = tempfile::tempdir().unwrap();
+        copy_as_killed(image.path(), copy.path());
+        let database = rusqlite::Connection::open(copy.path().join("busgate.db")).unwrap();
+        database.execute_batch(&format!("DELETE FROM message WHERE event = 1 AND {end}")).unwrap();
+        drop(database);
+        let error = LogTransport::open(LogConfig::new(copy.path())).await.expect_err(end);
+        assert_eq!(error.kind(), ErrorKind::Internal, "{end}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn damage_in_one_event_leaves_the_others_readable() {
     let (image, expected) = killed().await;
