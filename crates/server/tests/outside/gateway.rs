@@ -1,6 +1,7 @@
 //! A gateway in a process of its own, and the clients that judge it.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -28,9 +29,19 @@ pub(crate) enum Client {
 impl Gateway {
     /// Starts the binary as a user would, on ports of its own, and waits until it is ready.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts it with a configuration file that lies beside the scripts.
+    pub(crate) fn configured(file: &str) -> Self {
+        Self::start_with(&["--config".as_ref(), scripts().join(file).as_os_str()])
+    }
+
+    fn start_with(arguments: &[&OsStr]) -> Self {
         let folder = tempfile::tempdir().expect("a folder of its own");
         let mut process = Command::new(env!("CARGO_BIN_EXE_busgate"))
             .args(["serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--log-format", "json"])
+            .args(arguments)
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -55,7 +66,7 @@ impl Gateway {
 
     /// Runs a scenario of a script, which must succeed and must have checked something.
     pub(crate) fn judged_by(&self, client: Client, script: &str, scenario: &str) {
-        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/outside");
+        let scripts = scripts();
         let output = Command::new(client.program())
             .arg(scripts.join(script))
             .arg(scenario)
@@ -99,6 +110,11 @@ impl Client {
             Self::Node => PathBuf::from("node"),
         }
     }
+}
+
+/// Where the scripts lie.
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/outside")
 }
 
 /// Where `cargo xtask tools` puts the clients.
