@@ -23,3 +23,4 @@ pub mod replay;
 pub mod restart;
 pub mod settle;
 pub mod token;
+pub mod wake;

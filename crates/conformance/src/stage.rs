@@ -255,6 +255,20 @@ impl Stage {
         Ok(answers)
     }
 
+    /// Runs `call` in a task of its own after `delay`, so that whoever waits for its effect must be woken by it.
+    pub(crate) fn later<F>(&self, delay: Duration, call: F) -> Later<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let (tasks, (done, answer)) = (Tasks::new(), oneshot::channel());
+        tasks.spawn(async move {
+            tokio::time::sleep(delay).await;
+            // Whoever no longer waits for the answer does not need it.
+            let _ = done.send(call.await);
+        });
+        Later { answer, _tasks: tasks }
+    }
+
     /// Tries until it is so, as long as patience lasts.
     ///
     /// # Errors
@@ -303,6 +317,21 @@ impl fmt::Debug for Stage {
             .field("transport", &self.transport)
             .field("run", &self.run)
             .finish_non_exhaustive()
+    }
+}
+
+/// A call that runs in a task of its own.
+#[derive(Debug)]
+pub(crate) struct Later<T> {
+    answer: oneshot::Receiver<T>,
+    /// Ends the task when nobody waits any more.
+    _tasks: Tasks,
+}
+
+impl<T> Later<T> {
+    /// What it came to.
+    pub(crate) async fn done(self) -> Verdict<T> {
+        self.answer.await.map_err(|_| Broken::new("a call panicked"))
     }
 }
 

@@ -143,6 +143,7 @@ macro_rules! suite {
                 a_groups_only_member_gets_them_in_order
                 each_publishers_order_is_kept_beside_others
                 history_has_the_order_that_live_had
+                what_is_handed_back_keeps_its_order
             }
             page {
                 pages_lead_on_to_the_end
@@ -180,6 +181,7 @@ macro_rules! suite {
                 a_member_that_leaves_hands_on
                 work_spreads_over_the_members
                 no_member_starves
+                a_trickle_reaches_every_member
                 a_group_goes_on_where_it_was
                 a_new_group_starts_where_it_asks
                 a_lease_names_its_holder_and_event
@@ -215,6 +217,7 @@ macro_rules! suite {
                 retention
                 what_is_claimed_does_not_change
                 claims_agree_with_each_other
+                figures_out_of_bounds
             }
             replay {
                 the_beginning_is_the_oldest_held
@@ -270,11 +273,25 @@ macro_rules! suite {
                 a_released_token_is_stale_once_another_takes_it
                 it_settles_after_its_subscription_is_gone
                 it_settles_for_its_own_holder_only
+                one_of_an_events_earlier_life_changes_nothing
                 an_unknown_one_changes_nothing
                 a_garbled_one_is_refused
                 a_garbled_one_does_not_spoil_its_batch
                 of_concurrent_settlements_one_wins
                 an_ack_and_a_nack_at_once_do_not_both_win
+            }
+            wake {
+                every_subscriber_is_woken_by_a_message
+                a_member_is_woken_by_a_message
+                a_batch_wakes_as_many_members
+                a_full_window_is_woken_by_an_ack
+                a_full_window_is_woken_by_every_verb
+                a_member_is_woken_by_what_came_back
+                an_earlier_deadline_is_met
+                a_member_is_woken_when_a_key_is_free
+                a_member_that_leaves_unpolled_wakes_another
+                everyone_is_woken_by_the_end
+                the_earlier_one_is_woken_by_a_takeover
             }
         }
     };

@@ -29,9 +29,14 @@ impl Watch {
     }
 
     async fn next_within(&mut self, patience: Duration) -> Verdict<Option<Result<Item>>> {
-        timeout(patience, self.subscription.next())
-            .await
-            .map_err(|_| Broken::new(format!("nothing came within {patience:?}")))
+        let since = Instant::now();
+        let found = timeout(patience, self.subscription.next()).await;
+        match found {
+            // The end of patience polls once more: what is found by that alone is what nobody was woken for.
+            Ok(found) if since.elapsed() < patience => Ok(found),
+            Ok(found) => Err(Broken::new(format!("nobody was woken for {found:?}"))),
+            Err(_) => Err(Broken::new(format!("nothing came within {patience:?}"))),
+        }
     }
 
     /// The next delivery.

@@ -77,6 +77,7 @@ async fn breaks(_: Stage) -> Verdict {
     Err(busgate_conformance::Broken::new("as it should"))
 }
 
+#[allow(clippy::panic, reason = "it is what the test is about")]
 async fn panics(_: Stage) -> Verdict {
     panic!("a bug in the transport")
 }

@@ -112,3 +112,23 @@ pub async fn history_has_the_order_that_live_had(stage: Stage) -> Verdict {
     ensure!(seen == held && held == again, "live {seen:?}, read {held:?}, subscribed again {again:?}");
     Ok(())
 }
+
+/// catches: a hand-back, as of a drain, that turns the order of what nobody has worked on.
+pub async fn what_is_handed_back_keeps_its_order(stage: Stage) -> Verdict {
+    if !stage.capabilities().ordered || !stage.claims(&[Claim::WorkerPool, Claim::Redelivery]).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let mut leaves = stage.subscribe(&event, ask::pool()?).await?;
+    stage.publish(&event, ids("m", 6)).await?;
+    let mut tokens = Vec::new();
+    for id in ids("m", 4) {
+        tokens.push(leaves.lease(&id).await?);
+    }
+    drop(leaves);
+    for token in tokens {
+        stage.settle(&token, busgate_core::Verb::Release { counted: false }).await?;
+    }
+    let mut stays = stage.subscribe(&event, ask::pool()?).await?;
+    stays.ack_all(ids("m", 6)).await
+}

@@ -1,11 +1,11 @@
 //! Each message goes to one member of a group.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use busgate_core::{GroupName, Mode, Start, SubscribeOptions};
 
 use crate::{
-    Claim, Stage, Verdict, Watch,
+    Broken, Claim, Stage, Verdict, Watch,
     ask::{self, Asking},
     stage::ids,
 };
@@ -146,6 +146,42 @@ pub async fn no_member_starves(stage: Stage) -> Verdict {
     let found = drain(&stage, &mut members, 40).await?;
     let least = found.iter().map(Vec::len).min().unwrap_or_default();
     ensure!(least > 0, "of 40 messages the members got {:?}", found.iter().map(Vec::len).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// catches: a trickle of messages that always wakes the same member.
+pub async fn a_trickle_reaches_every_member(stage: Stage) -> Verdict {
+    if !stage.claims(&[Claim::WorkerPool]).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let mut members = Vec::new();
+    for _ in 0..3 {
+        let mut watch = stage.subscribe(&event, ask::pool()?).await?;
+        members.push(stage.later(Duration::ZERO, async move {
+            let mut found = 0;
+            loop {
+                let delivery = watch.delivery().await?;
+                let last = delivery.message.id.as_str().starts_with("last");
+                delivery.ack().await?;
+                if last {
+                    return Ok::<_, Broken>(found);
+                }
+                found += 1;
+            }
+        }));
+    }
+    for id in ids("m", 30) {
+        stage.pass(stage.pace().short / 100).await;
+        stage.publish(&event, [&id]).await?;
+    }
+    stage.publish(&event, ids("last", 3)).await?;
+    let mut found = Vec::new();
+    for member in members {
+        found.push(member.done().await??);
+    }
+    ensure_eq!(found.iter().sum::<usize>(), 30, "messages that all got");
+    ensure!(!found.contains(&0), "of 30 messages the members got {found:?}");
     Ok(())
 }
 

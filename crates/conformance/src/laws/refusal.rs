@@ -6,7 +6,7 @@ use busgate_core::{ErrorKind, EventConfig, Nack, Start, Verb};
 
 use crate::{
     Claim, Stage, Verdict,
-    ask::{self, deduplicated},
+    ask::{self, Asking, deduplicated},
 };
 
 /// catches: history that is pretended to, and live messages given for it.
@@ -143,5 +143,27 @@ pub async fn claims_agree_with_each_other(stage: Stage) -> Verdict {
     }
     ensure!(!can.delayed_requeue || can.redelivery, "claims delayed_requeue without redelivery");
     ensure!(!can.replay_from_time || can.replay, "claims replay_from_time without replay");
+    Ok(())
+}
+
+/// catches: figures out of bounds that are taken, and make a subscription that can do nothing.
+pub async fn figures_out_of_bounds(stage: Stage) -> Verdict {
+    let event = stage.event().await?;
+    let mut asked = vec![ask::live().window(0), ask::live().window(1_000_000)];
+    if stage.claimed(Claim::WorkerPool) {
+        asked.extend([ask::pool()?.tries(0), ask::pool()?.lease(Duration::ZERO)]);
+    }
+    for options in asked {
+        let what = format!("{options:?}");
+        let answer = stage.try_subscribe(&event, options).await.map(drop);
+        ensure_matches!(answer.map_err(|error| error.kind()), Err(ErrorKind::Invalid), "{what}");
+    }
+    if stage.claimed(Claim::Replay) {
+        let answer = stage.try_page(&event, Start::Beginning, 0).await.map(drop);
+        ensure_matches!(answer.map_err(|error| error.kind()), Err(ErrorKind::Invalid), "a page of nothing");
+    }
+    let config = EventConfig { retention_messages: Some(0), ..EventConfig::default() };
+    let answer = stage.transport().register(&stage.name()?, &config).await.map_err(|error| error.kind());
+    ensure_matches!(answer, Err(ErrorKind::Invalid | ErrorKind::Unsupported), "retention of nothing");
     Ok(())
 }

@@ -147,6 +147,28 @@ pub async fn it_settles_for_its_own_holder_only(stage: Stage) -> Verdict {
     Ok(())
 }
 
+/// catches: a token of an event that was unregistered, taken for one of the event that has its name now.
+pub async fn one_of_an_events_earlier_life_changes_nothing(stage: Stage) -> Verdict {
+    if !stage.claims(&[Claim::WorkerPool]).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let mut member = stage.subscribe(&event, ask::pool()?).await?;
+    stage.publish(&event, ["old"]).await?;
+    let old = member.lease("old").await?;
+    stage.transport().unregister(&event).await?;
+    stage.transport().register(&event, &busgate_core::EventConfig::default()).await?;
+    let mut member = stage.subscribe(&event, ask::pool()?).await?;
+    stage.publish(&event, ["new"]).await?;
+    let new = member.lease("new").await?;
+    for verb in verbs(&stage) {
+        let answer = stage.try_settle(&old, verb.clone()).await;
+        ensure!(changed_nothing(&answer), "{verb:?} by a token of an earlier life answered {answer:?}");
+    }
+    ensure_eq!(stage.settle(&new, Verb::Ack).await?, Settled::Acked, "the ack of the new message");
+    Ok(())
+}
+
 fn changed_nothing(answer: &Result<Settled>) -> bool {
     match answer {
         Ok(Settled::Stale | Settled::Unknown) => true,

@@ -46,6 +46,7 @@ fn closed() -> Error {
     Error::unavailable("closed")
 }
 
+#[allow(clippy::unwrap_used, reason = "a cursor by its own rules")]
 fn place() -> Cursor {
     Cursor::new("here").unwrap()
 }
