@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".")
         .btree_map(".")
+        .codec_path("crate::codec::Codec")
         .extern_path(".event.v1.Message", "crate::proto::event::v1::Message")
         .emit_rerun_if_changed(false)
         .compile_fds(compiler.file_descriptor_set())?;

@@ -3,6 +3,7 @@
 //!
 //! It does no I/O and knows no server framework; a door decodes with it, calls the gateway, and encodes with it.
 
+pub mod codec;
 pub mod convert;
 pub mod encoding;
 pub mod frame;

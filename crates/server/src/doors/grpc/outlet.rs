@@ -3,9 +3,7 @@
 use std::{future::poll_fn, task::Poll};
 
 use busgate_core::{Outgoing, Session};
-
-/// After how many bytes tonic's encoder hands its buffer to the connection.
-const BUFFER_BYTES: usize = 32 * 1024;
+use busgate_wire::codec::YIELD_BYTES;
 
 /// A session whose items go into tonic's encoder.
 ///
@@ -26,7 +24,7 @@ impl Outlet {
     /// The next item. Cancel-safe.
     pub(super) async fn next(&mut self) -> Outgoing {
         if self.unsent > 0 {
-            if self.unsent < BUFFER_BYTES {
+            if self.unsent < YIELD_BYTES {
                 if let Some(outgoing) = self.session.try_next() {
                     return outgoing;
                 }

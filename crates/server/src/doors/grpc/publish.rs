@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use busgate_core::{Caller, Draft, Error, EventName, Receipt, Result};
+use busgate_core::{Caller, Draft, Effect, Error, EventName, Receipt, Result};
 use futures_util::future;
 use tonic::metadata::MetadataMap;
 
@@ -98,5 +98,5 @@ fn fill(answers: &mut [Option<Result<Receipt>>], places: Vec<usize>, lot: Result
 }
 
 fn no_answer() -> Result<Receipt> {
-    Err(Error::internal("the gateway gave fewer answers than it got messages"))
+    Err(Error::internal("the gateway gave fewer answers than it got messages").with_effect(Effect::Unknown))
 }
