@@ -198,9 +198,12 @@ impl Transport for LogTransport {
     }
 
     async fn read(&self, event: &EventName, request: ReadRequest) -> Result<Page> {
+        if request.limit == 0 {
+            return Err(Error::invalid("limit must be 1 or more"));
+        }
         let event = self.event(event)?;
         let (mut next, mut gap) = self.resolve(&event, &request.start).await?;
-        let limits = (request.limit.max(1), request.max_bytes.min(MAX_READ_BYTES));
+        let limits = (request.limit, request.max_bytes.min(MAX_READ_BYTES));
         let mut found = VecDeque::new();
         while let Found::Gone { first } = self.loader.find(&event, next, limits, &mut found).await? {
             gap = Some(event.gap(Some(first - next), first));
