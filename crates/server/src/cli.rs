@@ -24,8 +24,8 @@ use crate::config::{self, Config, ConfigError, Environment, Sources};
 /// Bad configuration, or a command line that can't be read.
 pub(crate) const BAD_CONFIGURATION: u8 = 64;
 
-/// The transport can't be reached at the start.
-pub(crate) const TRANSPORT_UNREACHABLE: u8 = 69;
+/// What it takes can't be reached: the transport at the start, or the gateway of a client.
+pub(crate) const UNREACHABLE: u8 = 69;
 
 /// Anything else that went wrong.
 pub(crate) const FAILED: u8 = 1;

@@ -10,11 +10,7 @@ use crate::server::Server;
 const TOLD_TWICE: u8 = 1;
 
 /// Serves until the process is told to end, then drains.
-///
-/// # Errors
-/// When signals can't be listened to.
-pub(crate) async fn run(server: Server) -> io::Result<ExitCode> {
-    let mut signals = Signals::new()?;
+pub(crate) async fn run(server: Server, mut signals: Signals) -> ExitCode {
     signals.next().await;
     tokio::select! {
         closed = server.shutdown() => {
@@ -22,24 +18,29 @@ pub(crate) async fn run(server: Server) -> io::Result<ExitCode> {
                 tracing::warn!(%error, "the transport did not close in good order");
             }
             tracing::info!("done");
-            Ok(ExitCode::SUCCESS)
+            ExitCode::SUCCESS
         }
         () = signals.next() => {
             tracing::warn!("told twice: ended at once");
-            Ok(ExitCode::from(TOLD_TWICE))
+            ExitCode::from(TOLD_TWICE)
         }
     }
 }
 
+/// What tells the process to end. From when there is one, a signal does not end it by itself any more.
 #[cfg(unix)]
-struct Signals {
+pub(crate) struct Signals {
     terminate: signal::unix::Signal,
     interrupt: signal::unix::Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> io::Result<Self> {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When signals can't be listened to.
+    pub(crate) fn new() -> io::Result<Self> {
         use signal::unix::{SignalKind, signal};
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
@@ -52,12 +53,17 @@ impl Signals {
     }
 }
 
+/// What tells the process to end.
 #[cfg(not(unix))]
-struct Signals;
+pub(crate) struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    fn new() -> io::Result<Self> {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// None; it is as fallible as on Unix.
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self)
     }
 

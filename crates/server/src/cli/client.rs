@@ -11,7 +11,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{FAILED, args::Target, complain};
+use super::{FAILED, UNREACHABLE, args::Target, complain};
 use crate::config::Environment;
 
 /// Where a gateway is unless somebody says.
@@ -49,12 +49,12 @@ pub(super) async fn connect(target: &Target, environment: &Environment) -> Resul
 }
 
 fn credentials(target: &Target, environment: &Environment) -> Result<Credentials> {
-    let Some(key) = target.key.as_deref().or_else(|| environment.get("BUSGATE_API_KEY")) else {
+    let Some(key) = target.api_key.as_deref().or_else(|| environment.get("BUSGATE_API_KEY")) else {
         return Ok(Credentials(None));
     };
     let mut value: MetadataValue<Ascii> = format!("Bearer {key}")
         .parse()
-        .map_err(|_| Error::invalid("--key must be visible ASCII characters"))?;
+        .map_err(|_| Error::invalid("--api-key must be visible ASCII characters"))?;
     value.set_sensitive(true);
     Ok(Credentials(Some(value)))
 }
@@ -73,8 +73,13 @@ pub(super) fn run(command: impl Future<Output = Result<ExitCode>>) -> ExitCode {
     };
     ended.unwrap_or_else(|error| {
         complain(&format!("{}: {error}", error.kind()));
-        ExitCode::from(FAILED)
+        ExitCode::from(if is_unreachable(&error) { UNREACHABLE } else { FAILED })
     })
+}
+
+/// Whether there was no gateway to answer at all.
+fn is_unreachable(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<tonic::transport::Error>())
 }
 
 /// A local file or stream that failed.

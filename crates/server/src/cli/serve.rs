@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use super::{BAD_CONFIGURATION, FAILED, TRANSPORT_UNREACHABLE, args::Serve, complain, refuse};
+use super::{BAD_CONFIGURATION, FAILED, UNREACHABLE, args::Serve, complain, refuse};
 use crate::{
     config::{Config, ConfigError, Environment, Sources},
-    drain,
+    drain::{self, Signals},
     server::{Server, StartError},
     telemetry,
 };
@@ -52,12 +52,13 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 async fn serve_until_told(config: Config) -> std::io::Result<ExitCode> {
     let (transport, open) = (config.transport.to_string(), config.keys.is_empty());
+    let signals = Signals::new()?;
     let server = match Server::builder().config(config).start().await {
         Ok(server) => server,
         Err(error) => {
             complain(&error.to_string());
             let unreachable = matches!(error, StartError::Transport(_));
-            return Ok(ExitCode::from(if unreachable { TRANSPORT_UNREACHABLE } else { FAILED }));
+            return Ok(ExitCode::from(if unreachable { UNREACHABLE } else { FAILED }));
         }
     };
     if open {
@@ -75,5 +76,5 @@ async fn serve_until_told(config: Config) -> std::io::Result<ExitCode> {
         version = env!("CARGO_PKG_VERSION"),
         "ready"
     );
-    drain::run(server).await
+    Ok(drain::run(server, signals).await)
 }

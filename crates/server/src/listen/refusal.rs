@@ -15,10 +15,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Tells the client to come back later, in HTTP/1.1: one that speaks something else sees a closed connection.
 pub(super) async fn refuse(mut stream: TcpStream) {
     _ = tokio::time::timeout(PATIENCE, async {
+        // An answer before the question would confuse the client.
+        let mut rest = [0; 1024];
+        if stream.read(&mut rest).await? == 0 {
+            return Ok(());
+        }
         stream.write_all(&answer()).await?;
         stream.shutdown().await?;
         // Closing with something unread would take the answer back from the client.
-        let mut rest = [0; 1024];
         while stream.read(&mut rest).await? > 0 {}
         std::io::Result::Ok(())
     })

@@ -43,7 +43,7 @@ pub(crate) struct Refusal(#[allow(dead_code, reason = "only its schema is used")
         super::scrape::authenticated,
         crate::doors::sse::stream,
     ),
-    components(responses(Refusal), schemas(json::PublishBody)),
+    components(responses(Refusal), schemas(json::PublishBody, status::Problem)),
     tags(
         (name = "events", description = "events and what is known of them"),
         (name = "messages", description = "publish, read, stream, settle"),
