@@ -4,6 +4,8 @@
 mod acks;
 #[path = "grpc/bytes.rs"]
 mod bytes;
+#[path = "grpc/commands.rs"]
+mod commands;
 #[path = "grpc/consume.rs"]
 mod consume;
 #[path = "grpc/errors.rs"]

@@ -16,4 +16,4 @@ pub mod sse;
 pub mod status;
 mod time;
 
-pub use self::parts::Parts;
+pub use self::{parts::Parts, time::rfc3339};

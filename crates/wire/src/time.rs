@@ -59,7 +59,7 @@ pub(crate) fn parse_time(key: &str, text: &str) -> Result<Timestamp> {
 
 /// Writes a time as proto3 JSON does: RFC 3339 in UTC with 0, 3, 6 or 9 digits of a second.
 #[must_use]
-pub(crate) fn rfc3339(time: Timestamp) -> String {
+pub fn rfc3339(time: Timestamp) -> String {
     let nanos = time.as_nanos();
     let precision = match nanos {
         _ if nanos % 1_000_000_000 == 0 => 0,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The gate to every event bus: gRPC, REST, WebSocket and SSE over any transport.
 #[derive(Debug, Parser)]
@@ -112,7 +112,7 @@ pub(super) struct Target {
     pub(super) server: Option<String>,
     /// An API key (BUSGATE_API_KEY).
     #[arg(long, value_name = "KEY", global = true)]
-    pub(super) key: Option<String>,
+    pub(super) api_key: Option<String>,
 }
 
 /// A message to publish.
@@ -122,14 +122,21 @@ pub(super) struct Publish {
     pub(super) target: Target,
     /// The event.
     pub(super) event: String,
-    /// The payload; stdin when absent or `-`.
+    /// The payload; stdin when it is `-`, or nothing names one.
+    #[arg(conflicts_with_all = ["data", "file"])]
     pub(super) payload: Option<String>,
+    /// The payload, as it is.
+    #[arg(long, value_name = "TEXT", conflicts_with = "file")]
+    pub(super) data: Option<String>,
+    /// The file whose bytes are the payload.
+    #[arg(long, value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
     /// The message's id.
     #[arg(long)]
     pub(super) id: Option<String>,
-    /// The ordering key.
-    #[arg(long = "order-key", value_name = "KEY")]
-    pub(super) order_key: Option<String>,
+    /// What orders and partitions it.
+    #[arg(long)]
+    pub(super) key: Option<String>,
     /// The media type of the payload.
     #[arg(long, value_name = "TYPE")]
     pub(super) content_type: Option<String>,
@@ -148,7 +155,7 @@ pub(super) struct Subscribe {
     pub(super) target: Target,
     /// The event, or a pattern like `orders.>`.
     pub(super) event: String,
-    /// beginning, latest, a time (RFC 3339), or after:CURSOR.
+    /// beginning, latest, a time (2026-01-02T15:04:05Z), or the cursor to start after.
     #[arg(long, value_name = "WHERE")]
     pub(super) from: Option<String>,
     /// Share the work with the others of this group.
@@ -159,16 +166,28 @@ pub(super) struct Subscribe {
     pub(super) consumer: Option<String>,
     /// End after so many messages.
     #[arg(long)]
-    pub(super) count: Option<u64>,
-    /// Leave messages unacked; each line has the ack id to settle by.
-    #[arg(long)]
-    pub(super) no_ack: bool,
-    /// Write only the payloads.
+    pub(super) count: Option<u32>,
+    /// Ack each message once it is written, or leave that to `busgate ack`.
+    #[arg(long, value_enum, default_value_t = Acking::Auto)]
+    pub(super) ack: Acking,
+    /// Write each message as a line of JSON.
+    #[arg(long, conflicts_with = "raw")]
+    pub(super) json: bool,
+    /// Write only the payloads, as they are.
     #[arg(long)]
     pub(super) raw: bool,
     /// Any other option of a subscription, as in a query: max_age=1h.
     #[arg(long = "option", value_name = "NAME=VALUE")]
     pub(super) options: Vec<String>,
+}
+
+/// Who acks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Acking {
+    /// The command.
+    Auto,
+    /// The user.
+    Manual,
 }
 
 /// Events.

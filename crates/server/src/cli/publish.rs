@@ -1,6 +1,7 @@
 //! `busgate pub`.
 
 use std::{
+    fs,
     io::{Read, stdin},
     process::ExitCode,
 };
@@ -29,6 +30,7 @@ pub(super) async fn run(publish: Publish, environment: &Environment) -> Result<E
 }
 
 fn draft(publish: Publish) -> Result<Draft> {
+    let payload = payload(&publish)?;
     let mut metadata = Metadata::new();
     for text in &publish.meta {
         let (name, value) = pair("--meta", text)?;
@@ -36,21 +38,23 @@ fn draft(publish: Publish) -> Result<Draft> {
     }
     Ok(Draft {
         id: publish.id.map(MessageId::new).transpose()?,
-        payload: payload(publish.payload)?,
+        payload,
         metadata,
-        key: publish.order_key,
+        key: publish.key,
         content_type: publish.content_type,
         source: None,
     })
 }
 
-fn payload(written: Option<String>) -> Result<Bytes> {
-    match written.filter(|text| text != "-") {
-        Some(text) => Ok(text.into()),
-        None => {
-            let mut bytes = Vec::new();
-            stdin().read_to_end(&mut bytes).map_err(|error| local("stdin", error))?;
-            Ok(bytes.into())
-        }
+fn payload(publish: &Publish) -> Result<Bytes> {
+    if let Some(file) = &publish.file {
+        return Ok(fs::read(file).map_err(|error| local(&file.display().to_string(), error))?.into());
     }
+    let written = publish.payload.as_ref().filter(|text| *text != "-");
+    if let Some(text) = publish.data.as_ref().or(written) {
+        return Ok(text.clone().into());
+    }
+    let mut bytes = Vec::new();
+    stdin().read_to_end(&mut bytes).map_err(|error| local("stdin", error))?;
+    Ok(bytes.into())
 }

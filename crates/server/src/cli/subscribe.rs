@@ -1,27 +1,27 @@
 //! `busgate sub`: a subscription whose acks ride the same stream.
 
+mod line;
+
 use std::{
     io::{Write, stdout},
     process::ExitCode,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use busgate_core::{
-    AckMode, AckStatus, Error, Gap, Metadata, Pattern, Result, SettleAction, SettleAnswer, SettleRequest,
+    AckMode, AckStatus, Error, Gap, Pattern, Result, SettleAction, SettleAnswer, SettleRequest,
 };
 use busgate_wire::{
     convert::{self, ConsumeFrame, Frame, Received},
-    json,
     proto::event::v1::ConsumeRequest,
     query::SubscribeQuery,
     status,
 };
-use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use self::line::{Look, line};
 use super::{
-    args::Subscribe,
+    args::{Acking, Subscribe},
     client::{answer, connect, local, pair},
     complain,
 };
@@ -38,12 +38,15 @@ pub(super) async fn run(subscribe: Subscribe, environment: &Environment) -> Resu
     let (frames, outgoing) = mpsc::channel(OUTGOING);
     let mut reader = Reader {
         frames,
-        raw: subscribe.raw,
-        acks: !subscribe.no_ack,
-        left: subscribe.count.unwrap_or(u64::MAX),
+        look: look(&subscribe),
+        acks: subscribe.ack == Acking::Auto,
+        left: subscribe.count.map_or(u64::MAX, u64::from),
         sent: 0,
         settled: 0,
     };
+    if let Some(count) = subscribe.count {
+        reader.send(ConsumeFrame::Credit(count)).await?;
+    }
     reader.send(ConsumeFrame::Subscribe(Box::new(request))).await?;
     let mut incoming = answer(client.consume(ReceiverStream::new(outgoing)).await)?;
     while !reader.is_done() {
@@ -62,7 +65,7 @@ pub(super) async fn run(subscribe: Subscribe, environment: &Environment) -> Resu
 /// What is read, and what is said back.
 struct Reader {
     frames: mpsc::Sender<ConsumeRequest>,
-    raw: bool,
+    look: Look,
     acks: bool,
     /// How many messages are still to be written.
     left: u64,
@@ -81,8 +84,9 @@ impl Reader {
         match frame {
             Frame::Message(received) if self.left > 0 => {
                 self.left -= 1;
-                print(&received, self.raw)?;
-                if let Some(ack_id) = received.ack_id.filter(|_| self.acks) {
+                let ack_id = received.ack_id.clone().filter(|_| self.acks);
+                print(*received, self.look)?;
+                if let Some(ack_id) = ack_id {
                     self.sent += 1;
                     let entries = vec![SettleRequest { ack_id, action: SettleAction::Ack }];
                     self.send(ConsumeFrame::Settle { sequence: self.sent, entries }).await?;
@@ -113,13 +117,8 @@ fn options(subscribe: &Subscribe) -> Result<SubscribeQuery> {
     match subscribe.from.as_deref() {
         None => {}
         Some(position @ ("beginning" | "latest")) => options.set("start_from", position)?,
-        Some(place) => match place.strip_prefix("after:") {
-            Some(cursor) => options.set("start_after", cursor)?,
-            None => {
-                options.set("start_from", "timestamp")?;
-                options.set("start_time", place)?;
-            }
-        },
+        Some(time) if is_time(time) => options.set("start_time", time)?,
+        Some(cursor) => options.set("start_after", cursor)?,
     }
     if let Some(group) = &subscribe.group {
         options.set("delivery_mode", "worker_pool")?;
@@ -143,47 +142,23 @@ fn tell_refusals(answers: &[(String, SettleAnswer)]) {
     }
 }
 
-/// A message as one line of JSON.
-#[derive(Serialize)]
-struct Line<'a> {
-    event: &'a str,
-    id: &'a str,
-    cursor: &'a str,
-    source: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    attempt: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ack_id: Option<&'a str>,
-    metadata: &'a Metadata,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    base64: Option<String>,
+/// Whether it is written like `2026-01-02T…`: no cursor is.
+fn is_time(text: &str) -> bool {
+    let separator = |at, mark: &str| text.get(at..at + 1).is_some_and(|char| char.eq_ignore_ascii_case(mark));
+    separator(4, "-") && separator(7, "-") && separator(10, "t")
 }
 
-fn print(received: &Received, raw: bool) -> Result<()> {
-    let mut bytes = if raw { received.message.payload.to_vec() } else { line(received) };
+const fn look(subscribe: &Subscribe) -> Look {
+    match (subscribe.json, subscribe.raw) {
+        (true, _) => Look::Json,
+        (_, true) => Look::Raw,
+        _ => Look::Plain,
+    }
+}
+
+fn print(received: Received, look: Look) -> Result<()> {
+    let mut bytes = line(received, look).to_vec();
     bytes.push(b'\n');
     let mut out = stdout().lock();
     out.write_all(&bytes).and_then(|()| out.flush()).map_err(|error| local("stdout", error))
-}
-
-fn line(received: &Received) -> Vec<u8> {
-    let message = &received.message;
-    let text = std::str::from_utf8(&message.payload).ok();
-    let base64 = text.is_none().then(|| STANDARD.encode(&message.payload));
-    json::to_bytes(&Line {
-        event: received.event.as_str(),
-        id: message.id.as_str(),
-        cursor: received.cursor.as_str(),
-        source: &message.source,
-        key: message.key.as_deref(),
-        attempt: received.attempt,
-        ack_id: received.ack_id.as_deref(),
-        metadata: &message.metadata,
-        text,
-        base64,
-    })
-    .to_vec()
 }
