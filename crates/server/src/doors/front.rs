@@ -32,9 +32,9 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// The public doors.
-    pub(crate) fn public(app: &Arc<App>) -> Self {
-        Self { app: Arc::clone(app), router: rest::public(app), publishes: true }
+    /// The public doors, and `more` beside them.
+    pub(crate) fn public(app: &Arc<App>, more: Router) -> Self {
+        Self { app: Arc::clone(app), router: rest::public(app, more), publishes: true }
     }
 
     /// Metrics and probes alone.

@@ -31,8 +31,8 @@ use crate::app::App;
 /// What a handler answers.
 type Answer = Result<Response, Problem>;
 
-/// Everything that is served to clients over HTTP.
-pub(crate) fn public(app: &Arc<App>) -> Router {
+/// Everything that is served to clients over HTTP, and `more`.
+pub(crate) fn public(app: &Arc<App>, more: Router) -> Router {
     let api = Router::new()
         .route("/v1/events", get(events::list))
         .route("/v1/events/{name}", post(events::register))
@@ -52,7 +52,7 @@ pub(crate) fn public(app: &Arc<App>) -> Router {
     } else {
         api.merge(probes()).route("/metrics", get(scrape::authenticated))
     };
-    api.merge(websocket::routes()).fallback(no_such_path).with_state(Arc::clone(app))
+    api.merge(websocket::routes()).fallback(no_such_path).with_state(Arc::clone(app)).merge(more)
 }
 
 /// What is served to those who run the gateway.

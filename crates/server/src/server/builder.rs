@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use axum::Router;
 use busgate_core::{
     AckSecret, AllowAll, Authorizer, Gateway, GatewayConfig, Rule, SystemClock, Tasks, Transport,
 };
@@ -28,6 +29,7 @@ pub struct ServerBuilder {
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
     admin: Option<SocketAddr>,
+    routes: Router,
 }
 
 impl ServerBuilder {
@@ -84,6 +86,17 @@ impl ServerBuilder {
         self
     }
 
+    /// Serves the program's own routes beside the HTTP doors: pages of the same origin, for instance. They stand behind
+    /// the same bounds and origin check, but nobody is asked for a key.
+    ///
+    /// # Panics
+    /// At the start, when a route is one of the gateway's own.
+    #[must_use]
+    pub fn routes(mut self, routes: Router) -> Self {
+        self.routes = self.routes.merge(routes);
+        self
+    }
+
     /// Opens the transport and the doors.
     ///
     /// # Errors
@@ -110,7 +123,7 @@ impl ServerBuilder {
             Gateway::new(Arc::clone(&transport), authorizer, clock, gateway_config(&config, secret));
         let app = app(gateway, transport, &config, &self.keys, self.admin.is_some());
         let listeners = [
-            bind(self.http, || Service::Http(Arc::new(Front::public(&app)))).await?,
+            bind(self.http, || Service::Http(Arc::new(Front::public(&app, self.routes)))).await?,
             bind(self.grpc, || Service::Grpc(grpc::routes(&app))).await?,
             bind(self.admin, || Service::Http(Arc::new(Front::admin(&app)))).await?,
         ];
