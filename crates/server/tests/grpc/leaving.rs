@@ -21,16 +21,17 @@ async fn a_drain_takes_the_last_acks_and_ends_with_unavailable() {
     let mut idle = subscribe(&mut client, all_of("orders")).await;
     let (message, copy) = (next(&mut stream).await, next(&mut idle).await);
     let core = gateway.gateway();
-    let leaving = tokio::spawn(gateway.shutdown());
-    until(|| core.is_draining()).await;
-    // On the very connection, and on it alone: the server waits for it.
-    assert_eq!(settle(&mut client, vec![ack_of(&message), ack_of(&copy)]).await, [AckStatus::Acked; 2]);
-    for stream in [&mut stream, &mut idle] {
-        let end = soon(stream.message()).await.expect_err("not for good");
-        assert_eq!(told(&end), (Code::Unavailable, ErrorKind::Unavailable));
-        assert!(error::<()>(Err(end)).retry_after().is_some());
-    }
-    soon(leaving).await.unwrap();
+    let last_acks = async {
+        until(|| core.is_draining()).await;
+        // On the very connection: the server waits for it.
+        assert_eq!(settle(&mut client, vec![ack_of(&message), ack_of(&copy)]).await, [AckStatus::Acked; 2]);
+        for stream in [&mut stream, &mut idle] {
+            let end = soon(stream.message()).await.expect_err("not for good");
+            assert_eq!(told(&end), (Code::Unavailable, ErrorKind::Unavailable));
+            assert!(error::<()>(Err(end)).retry_after().is_some());
+        }
+    };
+    soon(async { tokio::join!(gateway.shutdown(), last_acks) }).await;
 }
 
 #[tokio::test]
@@ -62,12 +63,13 @@ async fn a_client_reconnects_and_resumes_at_the_next_gateway() {
     let mut stream = subscribe(&mut client, worker("orders")).await;
     let first = next(&mut stream).await;
     assert_eq!(settle(&mut client, vec![ack_of(&first)]).await, [AckStatus::Acked]);
-    let leaving = tokio::spawn(gateway.shutdown());
-    while let Ok(message) = soon(stream.message()).await {
-        let message = message.expect("no OK end").into_fields().unwrap();
-        settle(&mut client, vec![ack_of(&message)]).await;
-    }
-    soon(leaving).await.unwrap();
+    let rest = async {
+        while let Ok(message) = soon(stream.message()).await {
+            let message = message.expect("no OK end").into_fields().unwrap();
+            settle(&mut client, vec![ack_of(&message)]).await;
+        }
+    };
+    soon(async { tokio::join!(gateway.shutdown(), rest) }).await;
     let _next = Gateway::over_log(&address, &log).await;
     // The same client, on the same channel, with the same request.
     publish(&mut client, "orders", "3").await;
