@@ -1,10 +1,10 @@
 //! Subscribing: who gets what, from where, and within which window.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use busgate_core::ErrorKind;
 use busgate_wire::proto::event::v1::{
-    AckMode, DeliveryMode, SlowPolicy, StartPosition, SubscribeRequest, UnregisterEventRequest,
+    AckMode, AckStatus, DeliveryMode, SlowPolicy, StartPosition, SubscribeRequest, UnregisterEventRequest,
 };
 use tonic::Code;
 
@@ -109,7 +109,7 @@ async fn the_window_bounds_what_is_unsettled() {
     let mut stream = subscribe(&mut client, request).await;
     let first = next(&mut stream).await;
     next(&mut stream).await;
-    let third = tokio::time::timeout(std::time::Duration::from_millis(100), stream.message()).await;
+    let third = tokio::time::timeout(Duration::from_millis(100), stream.message()).await;
     assert!(third.is_err(), "the window did not hold");
     settle(&mut client, vec![ack_of(&first)]).await;
     assert_eq!(text(&next(&mut stream).await), "2");
@@ -204,4 +204,49 @@ async fn what_makes_no_sense_or_comes_later_is_refused_before_the_stream() {
 
 fn millis_less_than_zero() -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds: -1, nanos: 0 })
+}
+
+/// More than a connection takes without being read.
+async fn large_messages(client: &mut crate::gateway::Client) {
+    let large = "x".repeat(1024 * 1024);
+    for _ in 0..12 {
+        publish(client, "orders", &large).await;
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_the_socket_keeps_its_lease() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.with_event("orders").await;
+    large_messages(&mut client).await;
+    let request = SubscribeRequest { ack_wait: crate::gateway::millis(250), ..worker("orders") };
+    let mut stream = subscribe(&mut client, request).await;
+    let mut fresh = BTreeSet::new();
+    fresh.insert(next(&mut stream).await.id);
+    // The client is busy for longer than its lease.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let mut acked = 0;
+    while fresh.len() < 12 {
+        let message = next(&mut stream).await;
+        let settled = settle(&mut client, vec![ack_of(&message)]).await;
+        acked += usize::from(message.retry_count == 0 && settled == [AckStatus::Acked]);
+        fresh.insert(message.id);
+    }
+    assert!(acked >= 5, "only {acked} of 12 were still leased when they came");
+}
+
+#[tokio::test]
+async fn an_automatic_ack_waits_for_the_socket() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.with_event("orders").await;
+    large_messages(&mut client).await;
+    let request = SubscribeRequest { ack_mode: AckMode::Auto.into(), ..worker("orders") };
+    let mut stream = subscribe(&mut client, request).await;
+    next(&mut stream).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(gateway.gateway().stats().acked < 12, "acked what the client can't have");
+    for _ in 1..12 {
+        next(&mut stream).await;
+    }
+    until(|| gateway.gateway().stats().acked == 12).await;
 }

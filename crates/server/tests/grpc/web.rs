@@ -1,21 +1,30 @@
 //! gRPC-Web: over HTTP/1.1, for pages that may call.
 
+use busgate_wire::proto::event::v1::UnregisterEventRequest;
+use prost::Message;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use crate::gateway::{Gateway, soon};
+use crate::gateway::{Gateway, all_of, publish, soon};
 
-/// What comes back for a request with these headers and this body, whole.
-async fn answer(gateway: &Gateway, method: &str, headers: &str, body: &[u8]) -> (String, Vec<u8>) {
+/// Sends a request with these headers and this body.
+async fn send(gateway: &Gateway, http: &str, method: &str, headers: &str, body: &[u8]) -> TcpStream {
     let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
     let head = format!(
-        "{method} /event.v1.EventService/Health HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
+        "{http} /event.v1.EventService/{method} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\
+         content-length: {}\r\n{headers}\r\n",
         gateway.address(),
         body.len()
     );
     socket.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+    socket
+}
+
+/// What comes back for a request about health, whole.
+async fn answer(gateway: &Gateway, http: &str, headers: &str, body: &[u8]) -> (String, Vec<u8>) {
+    let mut socket = send(gateway, http, "Health", headers, body).await;
     let mut answer = Vec::new();
     soon(socket.read_to_end(&mut answer)).await.unwrap();
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head") + 4;
@@ -77,4 +86,25 @@ async fn plain_http_is_refused() {
     let gateway = Gateway::start().await;
     let (head, _) = answer(&gateway, "GET", "", b"").await;
     assert!(head.starts_with("HTTP/1.1 400"), "{head}");
+}
+
+#[tokio::test]
+async fn a_stream_comes_frame_by_frame_and_ends_with_its_trailers() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.with_event("orders").await;
+    publish(&mut client, "orders", "over the web").await;
+    let message = all_of("orders").encode_to_vec();
+    let mut body = vec![0];
+    body.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend_from_slice(&message);
+    let mut socket = send(&gateway, "POST", "Subscribe", WEB, &body).await;
+    let mut answer = Vec::new();
+    while !String::from_utf8_lossy(&answer).contains("over the web") {
+        assert!(soon(socket.read_buf(&mut answer)).await.unwrap() > 0, "it ended early");
+    }
+    let name = "orders".into();
+    client.unregister_event(UnregisterEventRequest { name }).await.unwrap();
+    soon(socket.read_to_end(&mut answer)).await.unwrap();
+    let end = String::from_utf8_lossy(&answer).replace(' ', "");
+    assert!(end.contains("grpc-status:0") && end.contains("busgate-error-kind:closed"), "{end:?}");
 }
