@@ -15,6 +15,9 @@ use crate::{
 /// How long connections may take to end after the last message has gone out.
 const GOODBYE: Duration = Duration::from_secs(3);
 
+/// How often it looks whether the last socket has ended.
+const POLL: Duration = Duration::from_millis(5);
+
 /// How often measurements are folded.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -118,7 +121,20 @@ impl Server {
         tracing::info!(deadline = ?self.drain_timeout, "draining");
         self.app.gateway.drain(self.drain_timeout).await;
         self.listeners.close(GOODBYE).await;
+        self.finish_sockets().await;
         self.app.tasks.close().await;
         self.app.gateway.close().await
+    }
+
+    /// Sockets answer what they were asked and say goodbye.
+    async fn finish_sockets(&self) {
+        let finished = async {
+            while !self.app.tasks.is_empty() {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        if tokio::time::timeout(GOODBYE, finished).await.is_err() {
+            tracing::warn!(sockets = self.app.tasks.len(), "cut what did not end in time");
+        }
     }
 }

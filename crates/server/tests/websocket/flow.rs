@@ -175,6 +175,34 @@ async fn every_socket_is_closed_in_good_order_by_a_shutdown() {
 }
 
 #[tokio::test]
+async fn a_shutdown_answers_a_socket_that_only_publishes() {
+    let gate = Gate::open().await;
+    gate.register("e").await;
+    let mut socket = Socket::open(&gate, "/v1/ws").await;
+    for n in 0..100 {
+        socket
+            .feed(&json!({"type": "publish", "ref": n.to_string(), "event": "e", "text": "x"}).to_string())
+            .await;
+    }
+    socket.flush().await;
+    gate.until("published", |gateway| gateway.stats().published > 0).await;
+    let client = async {
+        let mut answers = 0;
+        let close = loop {
+            match socket.next_message().await {
+                Message::Close(close) => break close.unwrap(),
+                Message::Text(text) if text.contains("draining\",\"retry") => {}
+                Message::Text(_) => answers += 1,
+                other => panic!("{other}"),
+            }
+        };
+        assert_eq!((answers, u16::from(close.code)), (100, 1001));
+    };
+    let (closed, ()) = tokio::join!(gate.server.shutdown(), client);
+    closed.unwrap();
+}
+
+#[tokio::test]
 async fn a_socket_holds_its_place_in_the_limit_of_connections() {
     let gate = Gate::with(&[("BUSGATE_LIMITS_MAX_CONNECTIONS", "1")], |builder| builder).await;
     let first = Socket::open(&gate, "/v1/ws").await;

@@ -208,6 +208,25 @@ async fn one_wrong_entry_keeps_no_other_frame_from_being_settled() {
 }
 
 #[tokio::test]
+async fn a_forged_ack_is_refused_whatever_comes_with_it() {
+    let gate = Gate::open().await;
+    gate.register("a").await;
+    gate.publish("a", "x").await;
+    let mut socket = Socket::open(&gate, "/v1/ws").await;
+    socket.ask(&json!({"type": "subscribe", "ref": "s", "event": "a", "delivery_mode": "worker_pool"})).await;
+    let ack_id = socket.expect("message").await["ack_id"].clone();
+    socket.feed(&json!({"type": "ack", "ref": "1", "ack_id": ack_id}).to_string()).await;
+    socket.feed(&json!({"type": "ack", "ref": "2", "ack_id": "forged"}).to_string()).await;
+    socket.flush().await;
+    assert_eq!(socket.expect("ok").await["results"][0]["status"], "acked");
+    let error = socket.expect("error").await;
+    assert_eq!(
+        (&error["ref"], &error["code"], &error["ack_id"]),
+        (&json!("2"), &json!("invalid"), &json!("forged"))
+    );
+}
+
+#[tokio::test]
 async fn over_the_publish_rate_is_exhausted_and_says_when_to_come_back() {
     let settings = [("BUSGATE_LIMITS_PUBLISH_RATE", "1"), ("BUSGATE_LIMITS_PUBLISH_BURST", "2")];
     let gate = Gate::with(&settings, |builder| builder).await;

@@ -7,7 +7,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use busgate_core::{Caller, EventName, Receipt, Result, Session as Source, SettleAnswer, SubscribeRequest};
+use busgate_core::{
+    AckStatus, Caller, Error, EventName, Receipt, Result, Session as Source, SettleAnswer, SubscribeRequest,
+};
 use busgate_wire::encoding::Encoding;
 
 use super::backlog::{Publish, Settle};
@@ -94,7 +96,7 @@ async fn settle(app: Arc<App>, caller: Caller, frames: Vec<Settle>) -> Done {
             let mut answers = answers.into_iter();
             for frame in frames {
                 let own = answers.by_ref().take(frame.entries.len()).collect();
-                results.push((frame, Ok(own)));
+                results.push((frame, as_a_whole(own)));
             }
         }
         Err(error) if frames.len() == 1 => {
@@ -108,6 +110,14 @@ async fn settle(app: Arc<App>, caller: Caller, frames: Vec<Settle>) -> Done {
         }
     }
     Done::Settled(results)
+}
+
+/// A frame of nothing but invalid entries is refused as a whole, whatever frames it was gathered with.
+fn as_a_whole(answers: Vec<SettleAnswer>) -> Result<Vec<SettleAnswer>> {
+    if answers.iter().all(|answer| answer.status == AckStatus::Invalid) {
+        return Err(Error::invalid("no entry has a valid ack_id"));
+    }
+    Ok(answers)
 }
 
 /// Publishes what the caller's rate allows, in one call.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use busgate_core::{AckStatus, Cursor, Envelope, EventName, Gap, Message, MessageId, Outbound, SettleAction};
+use busgate_core::{
+    AckStatus, Cursor, Envelope, EventName, Gap, Message, MessageId, Outbound, SettleAction, SettleAnswer,
+};
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::*;
