@@ -1,5 +1,6 @@
 //! Publishing: one message, a batch, a stream.
 
+use busgate_core::ErrorKind;
 use busgate_wire::{
     convert,
     proto::event::v1::{
@@ -122,6 +123,29 @@ async fn a_stream_of_messages_is_answered_by_sequence_and_kept_in_order() {
     }
 }
 
+async fn streamed(client: &mut crate::gateway::Client, count: u64) -> Vec<Result<(), ErrorKind>> {
+    let frames = (0..count).map(|sequence| PublishStreamRequest { sequence, message: Some(draft("a", "x")) });
+    let answers = soon(client.publish_stream(tokio_stream::iter(frames))).await.unwrap().into_inner();
+    let read = |answer: Result<_, _>| convert::read_streamed(answer.unwrap()).1;
+    soon(answers.map(|answer| read(answer).map(|_| ()).map_err(|error| error.kind())).collect()).await
+}
+
+#[tokio::test]
+async fn a_stream_over_the_rate_is_told_from_there_on() {
+    let gateway = Gateway::configured("limits.publish_rate = 1\nlimits.publish_burst = 3").await;
+    let mut client = gateway.with_event("a").await;
+    let answers = streamed(&mut client, 6).await;
+    assert_eq!(answers[..3], [Ok(()); 3]);
+    assert_eq!(answers[3..], [Err(ErrorKind::Exhausted); 3]);
+}
+
+#[tokio::test]
+async fn a_stream_may_be_longer_than_a_batch() {
+    let gateway = Gateway::configured("limits.max_batch = 2").await;
+    let mut client = gateway.with_event("a").await;
+    assert_eq!(streamed(&mut client, 20).await, [Ok(()); 20]);
+}
+
 #[tokio::test]
 async fn answers_of_a_stream_do_not_wait_for_its_end() {
     let gateway = Gateway::start().await;
@@ -144,6 +168,6 @@ async fn over_the_publish_rate_is_exhausted_with_a_hint() {
     let mut client = gateway.with_event("a").await;
     publish(&mut client, "a", "1").await;
     let error = crate::gateway::error(client.publish(draft("a", "2")).await);
-    assert_eq!(error.kind(), busgate_core::ErrorKind::Exhausted);
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
     assert!(error.retry_after().is_some_and(|after| !after.is_zero()));
 }

@@ -40,12 +40,19 @@ impl Publisher {
         Self { app: Arc::clone(app), caller, source }
     }
 
+    /// Lets it publish `messages` now.
+    ///
+    /// # Errors
+    /// `exhausted` over its rate.
+    pub(super) fn admit(&self, messages: usize) -> Result<()> {
+        self.app.admit(&self.caller, messages)
+    }
+
     /// Publishes a batch; the answers are in the order of the messages.
     ///
     /// # Errors
-    /// `exhausted` over the rate, and what the gateway refuses each event's messages with, when it refuses them all.
+    /// What the gateway refuses each event's messages with, when it refuses them all.
     pub(super) async fn publish(&self, batch: Vec<Incoming>) -> Result<Vec<Result<Receipt>>> {
-        self.app.admit(&self.caller, batch.len())?;
         let mut answers: Vec<Option<Result<Receipt>>> = Vec::with_capacity(batch.len());
         let mut lots: Vec<Lot> = Vec::new();
         for (place, message) in batch.into_iter().enumerate() {

@@ -20,8 +20,11 @@ use super::{
     publish::{self, Incoming, Publisher},
 };
 
-/// The most messages of one batch, and the most bytes of one before its last message.
-const BATCH: (usize, usize) = (1024, 1024 * 1024);
+/// The most messages of one batch, where the gateway allows as many.
+const BATCH_MESSAGES: usize = 1024;
+
+/// The most bytes of one, before its last message.
+const BATCH_BYTES: usize = 1024 * 1024;
 
 /// The answers to a stream of messages.
 ///
@@ -37,6 +40,7 @@ pub(super) fn open(
         publisher: Publisher::new(&call.app, caller, source),
         call: call.clone(),
         inbound: Some(inbound),
+        most: BATCH_MESSAGES.min(call.app.gateway.config().limits.max_batch),
         waiting: Vec::new(),
         waiting_bytes: 0,
         under_way: None,
@@ -57,6 +61,8 @@ struct Pipeline {
     call: Call,
     /// `None` when nothing more is read.
     inbound: Option<Streaming<PublishStreamRequest>>,
+    /// How many messages one batch may have.
+    most: usize,
     waiting: Vec<(u64, Incoming)>,
     waiting_bytes: usize,
     under_way: Option<BoxFuture<'static, Answered>>,
@@ -84,7 +90,7 @@ impl Pipeline {
 
     /// Waits until a batch is done, a message comes, or the gateway goes away.
     async fn step(&mut self) {
-        let room = self.waiting.len() < BATCH.0 && self.waiting_bytes < BATCH.1;
+        let room = self.has_room();
         let draining = self.call.app.gateway.draining();
         tokio::select! {
             biased;
@@ -107,7 +113,10 @@ impl Pipeline {
             match message {
                 Ok(Some(message)) => {
                     self.waiting_bytes += message.encoded_len();
-                    self.waiting.push(convert::stream_publish(message));
+                    let (sequence, message) = convert::stream_publish(message);
+                    // One by one: a burst is over the rate from where it is, and not as a whole.
+                    let admitted = message.and_then(|message| self.publisher.admit(1).map(|()| message));
+                    self.waiting.push((sequence, admitted));
                 }
                 Ok(None) => self.inbound = None,
                 Err(status) => {
@@ -115,10 +124,14 @@ impl Pipeline {
                     self.failed = Some(unreadable(&status));
                 }
             }
-            if self.waiting.len() < BATCH.0 && self.waiting_bytes < BATCH.1 {
+            if self.has_room() {
                 next = self.inbound.as_mut().and_then(|inbound| inbound.message().now_or_never());
             }
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() < self.most && self.waiting_bytes < BATCH_BYTES
     }
 
     fn start(&mut self) {

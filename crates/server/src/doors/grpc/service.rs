@@ -74,7 +74,9 @@ impl Service {
         let source = publish::source(request.metadata())?;
         let (caller, request) = call.open(request)?;
         let publisher = Publisher::new(&self.app, caller, source);
-        let answers = publisher.publish(convert::batch(request)).await?;
+        let batch = convert::batch(request);
+        publisher.admit(batch.len())?;
+        let answers = publisher.publish(batch).await?;
         Ok(convert::batch_answer(&answers))
     }
 

@@ -65,3 +65,18 @@ fn joined(earlier: Option<Gap>, gap: Gap) -> Gap {
     let missed = earlier.missed.zip(gap.missed).map(|(a, b)| a + b);
     Gap { missed, ..gap }
 }
+
+#[cfg(test)]
+mod tests {
+    use busgate_core::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn gaps_with_nothing_between_them_are_told_as_one() {
+        let gap = |missed, cursor| Gap { missed, cursor: Cursor::new(cursor).ok() };
+        assert_eq!(joined(None, gap(Some(1), "a")), gap(Some(1), "a"));
+        assert_eq!(joined(Some(gap(Some(1), "a")), gap(Some(2), "b")), gap(Some(3), "b"));
+        assert_eq!(joined(Some(gap(None, "a")), gap(Some(2), "b")), gap(None, "b"));
+    }
+}
