@@ -34,6 +34,12 @@ impl Parts {
         [&self.shared, &self.own]
     }
 
+    /// Both parts, to keep until they are written.
+    #[must_use]
+    pub fn into_array(self) -> [Bytes; 2] {
+        [self.shared, self.own]
+    }
+
     /// Appends the bytes to a buffer that gathers several messages for one write.
     pub fn put(&self, out: &mut BytesMut) {
         out.reserve(self.len());

@@ -71,9 +71,9 @@ impl Dialect {
         match self {
             Self::Json => {
                 let parts = json::socket_message(outbound, encoding, sub);
-                into.push(Opcode::Text, &parts.as_slices());
+                into.push(Opcode::Text, parts.into_array());
             }
-            Self::Proto => into.push(Opcode::Binary, &[&convert::socket_message(outbound, sub)]),
+            Self::Proto => into.push(Opcode::Binary, [convert::socket_message(outbound, sub)]),
         }
     }
 

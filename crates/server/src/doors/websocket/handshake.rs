@@ -2,7 +2,7 @@
 
 use busgate_core::{Error, Result};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
         CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
         UPGRADE,
@@ -29,8 +29,8 @@ impl Handshake {
     /// # Errors
     /// `invalid` when it is no request for a WebSocket, and what is wrong with it.
     pub(super) fn of<B>(request: &Request<B>) -> Result<Self> {
-        if request.version() != Version::HTTP_11 {
-            return Err(Error::invalid("a WebSocket is opened over HTTP/1.1"));
+        if request.version() != Version::HTTP_11 || request.method() != Method::GET {
+            return Err(Error::invalid("a WebSocket is opened by a GET over HTTP/1.1"));
         }
         let headers = request.headers();
         if !lists(headers, &UPGRADE, "websocket") || !lists(headers, &CONNECTION, "upgrade") {
@@ -122,6 +122,21 @@ mod tests {
             assert_eq!(header.map(|value| value.to_str().unwrap()), answered, "{asked}");
         }
         assert_eq!(asking("chat").dialect(), Dialect::Json);
+    }
+
+    #[test]
+    fn another_method_or_version_is_refused() {
+        let refused = |change: fn(&mut Request<()>)| {
+            let mut request = Request::new(());
+            for (name, value) in GOOD {
+                request.headers_mut().append(name, HeaderValue::from_static(value));
+            }
+            change(&mut request);
+            Handshake::of(&request).is_err()
+        };
+        assert!(!refused(|_| {}));
+        assert!(refused(|request| *request.method_mut() = Method::HEAD));
+        assert!(refused(|request| *request.version_mut() = Version::HTTP_2));
     }
 
     #[test]

@@ -50,13 +50,12 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// Adds a frame around `parts`, which are shared and not copied.
-    pub(super) fn push(&mut self, opcode: Opcode, parts: &[&Bytes]) {
-        let length = parts.iter().map(|part| part.len()).sum();
+    pub(super) fn push<const N: usize>(&mut self, opcode: Opcode, parts: [Bytes; N]) {
+        let length = parts.iter().map(Bytes::len).sum();
         let header = Header::new(opcode, length);
         self.bytes += header.as_bytes().len() + length;
         self.pieces.push_back(Piece::Header { header, written: 0 });
-        let filled = parts.iter().filter(|part| !part.is_empty());
-        self.pieces.extend(filled.map(|part| Piece::Payload(Bytes::clone(part))));
+        self.pieces.extend(parts.into_iter().filter(|part| !part.is_empty()).map(Piece::Payload));
     }
 
     /// How many bytes wait.
@@ -175,7 +174,7 @@ mod tests {
         for payload in payloads {
             let (first, second) = payload.split_at(payload.len() / 2);
             let parts = [Bytes::copy_from_slice(first), Bytes::copy_from_slice(second)];
-            outbox.push(Opcode::Binary, &[&parts[0], &parts[1]]);
+            outbox.push(Opcode::Binary, parts);
         }
         let mut io = Slow { most, got: Vec::new(), writes: 0 };
         let mut cx = Context::from_waker(std::task::Waker::noop());

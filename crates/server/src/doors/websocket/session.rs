@@ -130,7 +130,7 @@ impl Session {
         match incoming {
             Incoming::Text(text) => self.take_frame(self.dialect.read_text(&text)),
             Incoming::Binary(bytes) => self.take_frame(self.dialect.read_binary(&bytes)),
-            Incoming::Ping(content) => self.answer_with(Opcode::Pong, &content),
+            Incoming::Ping(content) => self.answer_with(Opcode::Pong, content),
             Incoming::Pong => {}
             Incoming::Close(None) => self.part(Close::done()),
             Incoming::Close(Some(code)) => self.part(Close { code, reason: String::new() }),
@@ -157,7 +157,7 @@ impl Session {
             if !self.spoke {
                 self.say(&ServerFrame::Heartbeat);
             }
-            self.outbox.push(Opcode::Ping, &[]);
+            self.outbox.push(Opcode::Ping, []);
         }
         (self.heard, self.spoke) = (false, false);
     }
@@ -198,7 +198,7 @@ impl Session {
 
     /// Writes the last frame there is.
     pub(super) fn say_goodbye(&mut self, close: &Close) {
-        self.outbox.push(Opcode::Close, &[&close_payload(close)]);
+        self.outbox.push(Opcode::Close, [close_payload(close)]);
     }
 
     fn take_frame(&mut self, frame: Result<ClientFrame, BadFrame>) {

@@ -87,17 +87,17 @@ impl Session {
 
     fn answer(&mut self, frame: &ServerFrame) {
         let payload = self.dialect.write(frame);
-        self.answer_with(self.dialect.opcode(), &payload);
+        self.answer_with(self.dialect.opcode(), payload);
     }
 
-    pub(super) fn answer_with(&mut self, opcode: Opcode, payload: &Bytes) {
+    pub(super) fn answer_with(&mut self, opcode: Opcode, payload: Bytes) {
         let before = self.outbox.bytes();
-        self.outbox.push(opcode, &[payload]);
+        self.outbox.push(opcode, [payload]);
         self.answer_bytes += self.outbox.bytes() - before;
     }
 
     pub(super) fn say(&mut self, frame: &ServerFrame) {
         self.spoke = true;
-        self.outbox.push(self.dialect.opcode(), &[&self.dialect.write(frame)]);
+        self.outbox.push(self.dialect.opcode(), [self.dialect.write(frame)]);
     }
 }
