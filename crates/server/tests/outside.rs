@@ -39,6 +39,7 @@ scenarios! {
         bad_frames_are_answered, unregistering_closes, foreign_origins_are_refused;
     websockets: Python "ws_client.py", Gateway::start() => one_event, encodings, many_on_one_socket, protobuf_frames;
     eventsource: Node "sse_eventsource.mjs", Gateway::start() => hostile_payloads, hostile_names, resumes_by_last_event_id;
-    chromium: Node "browser.mjs", Gateway::start() => event_source_reads_hostile_payloads, web_socket_settles;
+    chromium: Node "browser.mjs", Gateway::start() => event_source_reads_hostile_payloads, event_source_resumes_by_itself, web_socket_settles;
+    page: Node "browser.mjs", Gateway::example("dashboard") => dashboard;
     sse: Python "sse_client.py", Gateway::start() => httpx_sse, sseclient_py;
 }

@@ -1,14 +1,15 @@
 // Chromium's own EventSource and WebSocket, driven by playwright-core.
 
 import { mkdirSync } from "node:fs";
+import net from "node:net";
 import { join } from "node:path";
 import { judge, vectors } from "./hostile.mjs";
-import { check, http, publish, registered, require, run } from "./judge.mjs";
+import { check, http, pause, publish, registered, require, run } from "./judge.mjs";
 
 const { chromium } = require("playwright-core");
 
 // A page of the gateway's own origin, in a browser with a profile of its own.
-async function browse(path, visit) {
+async function browse(path, visit, host = http) {
   const context = await chromium.launchPersistentContext(join(process.env.BUSGATE_SCRATCH, "profile"), {
     executablePath: process.env.BUSGATE_CHROMIUM,
     headless: true,
@@ -18,7 +19,7 @@ async function browse(path, visit) {
   });
   try {
     const page = await context.newPage();
-    await page.goto(`http://${http}${path}`);
+    await page.goto(`http://${host}${path}`);
     await visit(page);
   } finally {
     await context.close();
@@ -83,4 +84,70 @@ async function web_socket_settles() {
   });
 }
 
-await run({ event_source_reads_hostile_payloads, web_socket_settles });
+// A proxy whose connections can be cut.
+async function proxy() {
+  const [host, port] = http.split(":");
+  const sockets = new Set();
+  const server = net.createServer((near) => {
+    const far = net.connect(Number(port), host);
+    for (const socket of [near, far]) {
+      sockets.add(socket);
+      socket.on("close", () => [near, far].forEach((end) => end.destroy()));
+      socket.on("error", () => {});
+    }
+    near.pipe(far).pipe(near);
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const cut = () => {
+    sockets.forEach((socket) => socket.destroy());
+    sockets.clear();
+  };
+  return { address: `127.0.0.1:${server.address().port}`, cut };
+}
+
+async function event_source_resumes_by_itself() {
+  const event = await registered();
+  const { address, cut } = await proxy();
+  await browse("/healthz", async (page) => {
+    await page.evaluate((path) => {
+      window.got = [];
+      const source = new EventSource(path);
+      source.addEventListener("message", ({ data }) => window.got.push(JSON.parse(data).payload));
+      return new Promise((done) => source.addEventListener("open", done));
+    }, `/v1/events/${event}/stream?encoding=text`);
+    await publish(event, "0");
+    await publish(event, "1");
+    await page.waitForFunction(() => window.got.length === 2);
+    cut();
+    for (const text of ["2", "3"]) await publish(event, text);
+    await page.waitForFunction(() => window.got.length >= 4, null, { timeout: 20_000 });
+    await publish(event, "4");
+    await page.waitForFunction(() => window.got.length >= 5);
+    await pause(300);
+    check("no hole, no duplicate", await page.evaluate(() => window.got), ["0", "1", "2", "3", "4"]);
+  }, address);
+}
+
+async function dashboard() {
+  await browse("/", async (page) => {
+    const text = (selector) => page.locator(selector).first().textContent();
+    await page.waitForFunction(() => ["source", "socket"].every((id) => document.getElementById(id).textContent === "open"));
+    await page.waitForFunction(() => document.querySelectorAll("#stream li").length >= 2);
+    check("figures", await page.locator(".figure").count(), 5);
+    const job = `<b>wash</b> & "wax" \u{1f697}`;
+    await page.fill("input", job);
+    await page.click("#publish button");
+    await page.waitForSelector("#jobs li");
+    check("the job as it was written", await text("#jobs li code"), job);
+    await page.click("#jobs li >> text=nack");
+    await page.waitForFunction(() => document.querySelectorAll("#jobs li").length === 2);
+    check("it came back", await text("#jobs li code"), `${job} (try 2)`);
+    await page.locator("#jobs li").first().getByRole("button", { name: "ack", exact: true }).click();
+    check("settled", await page.locator("#jobs li").first().innerText().then((line) => line.includes("done")), true);
+    await page.waitForFunction(() => JSON.parse(document.querySelector("#stream li code").textContent).acked >= 1);
+    mkdirSync(process.env.BUSGATE_SHOTS, { recursive: true });
+    await page.screenshot({ path: join(process.env.BUSGATE_SHOTS, "dashboard.png") });
+  });
+}
+
+await run({ event_source_reads_hostile_payloads, event_source_resumes_by_itself, web_socket_settles, dashboard });

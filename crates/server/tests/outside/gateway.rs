@@ -29,38 +29,52 @@ pub(crate) enum Client {
 impl Gateway {
     /// Starts the binary as a user would, on ports of its own, and waits until it is ready.
     pub(crate) fn start() -> Self {
-        Self::start_with(&[])
+        Self::serve(&[])
     }
 
     /// Starts it with a configuration file that lies beside the scripts.
     pub(crate) fn configured(file: &str) -> Self {
-        Self::start_with(&["--config".as_ref(), scripts().join(file).as_os_str()])
+        Self::serve(&["--config".as_ref(), scripts().join(file).as_os_str()])
     }
 
-    fn start_with(arguments: &[&OsStr]) -> Self {
+    /// Starts one of the examples, which says where its page is.
+    pub(crate) fn example(name: &str) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_busgate")).with_file_name("examples").join(name);
+        assert!(program.exists(), "{} is missing: run `cargo build --examples`", program.display());
+        let mut command = Command::new(program);
+        command.env("BUSGATE_HTTP", "127.0.0.1:0");
+        Self::spawn(command, |line| {
+            let http = line.strip_prefix("open http://")?.strip_suffix('/')?;
+            Some((http.to_owned(), String::new()))
+        })
+    }
+
+    fn serve(arguments: &[&OsStr]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_busgate"));
+        command.args(["serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--log-format", "json"]);
+        command.args(arguments);
+        Self::spawn(command, |line| Some((address(line, "http")?, address(line, "grpc")?)))
+    }
+
+    /// Starts a program in a folder of its own; `ready` finds the addresses in the line that tells them.
+    fn spawn(mut command: Command, ready: fn(&str) -> Option<(String, String)>) -> Self {
         let folder = tempfile::tempdir().expect("a folder of its own");
-        let mut process = Command::new(env!("CARGO_BIN_EXE_busgate"))
-            .args(["serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--log-format", "json"])
-            .args(arguments)
-            .current_dir(folder.path())
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("busgate starts");
+        command.current_dir(folder.path()).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("the gateway starts");
         let stderr = process.stderr.take().expect("its log");
-        let (send, ready) = mpsc::channel();
+        let (send, addresses) = mpsc::channel();
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 eprintln!("gateway: {line}");
-                if let (Some(http), Some(grpc)) = (address(&line, "http"), address(&line, "grpc")) {
-                    send.send((http, grpc)).ok();
+                if let Some(found) = ready(&line) {
+                    send.send(found).ok();
                 }
             }
         });
-        let (http, grpc) = ready.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| {
+        let Ok((http, grpc)) = addresses.recv_timeout(Duration::from_secs(20)) else {
             process.kill().ok();
-            panic!("busgate did not say that it is ready");
-        });
+            panic!("the gateway did not say that it is ready");
+        };
         Self { process, folder, http, grpc }
     }
 
