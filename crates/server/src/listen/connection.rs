@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Peer, protocol, protocol::Protocol};
+use super::{Peer, Socket, protocol, protocol::Protocol};
 use crate::{
     app::App,
     doors::{body::Never, front::Front},
@@ -34,6 +34,9 @@ const PING_PATIENCE: Duration = Duration::from_secs(20);
 /// How many bytes of one stream, and of one connection, a client may send ahead.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// How many bytes wait for the socket in each stream: a stalled client holds no more, however wide its windows are.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// The most bytes of a request's head.
 const MAX_HEAD_BYTES: u32 = 64 * 1024;
@@ -79,7 +82,7 @@ async fn speak(
     app: Arc<App>,
     goodbye: CancellationToken,
 ) -> Ended {
-    let io = TokioIo::new(stream);
+    let io = TokioIo::new(Socket::new(stream));
     match service {
         Service::Http(front) => {
             let answer = service_fn(move |request| Arc::clone(&front).answer(request, peer.clone()));
@@ -146,6 +149,7 @@ fn http2(app: &App) -> http2::Builder<TokioExecutor> {
         .keep_alive_timeout(PING_PATIENCE)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(MAX_HEAD_BYTES);
     builder
 }
