@@ -118,7 +118,7 @@ fn open(opening: Opening, session: Session, subscriptions: Subscriptions) {
             Ok(Err(_)) => return tracing::error!("the connection is no TCP stream"),
             Err(error) => return tracing::debug!(%error, "a socket was not opened"),
         };
-        let pump = Pump {
+        let mut pump = Box::new(Pump {
             io,
             decoder: Decoder::new(FRAME_BYTES + 2 * app.doors.max_payload_bytes),
             session,
@@ -126,8 +126,11 @@ fn open(opening: Opening, session: Session, subscriptions: Subscriptions) {
             gateway: app.gateway.clone(),
             heartbeat: app.doors.heartbeat,
             calls: Calls::new(app, caller),
-        };
-        pump.run(early).await;
+        });
+        pump.take(&early);
+        // However little came, it keeps a whole buffer of the HTTP server.
+        drop(early);
+        pump.run().await;
         drop(peer);
     });
 }

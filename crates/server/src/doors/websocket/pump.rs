@@ -11,7 +11,6 @@ use std::{
 
 use busgate_core::Gateway;
 use busgate_wire::status::DEFAULT_RETRY_AFTER;
-use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -56,12 +55,16 @@ enum Moved {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Pump<IO> {
-    /// Talks until either side ends it. `early` is what came in before.
-    pub(super) async fn run(mut self, early: Bytes) {
-        decode(&mut self.decoder, &mut self.session, &early);
+    /// Takes in what came with the handshake.
+    pub(super) fn take(&mut self, early: &[u8]) {
+        decode(&mut self.decoder, &mut self.session, early);
+    }
+
+    /// Talks until either side ends it.
+    pub(super) async fn run(mut self: Box<Self>) {
         self.talk().await;
-        // Whoever does not take the farewell in time goes without.
-        _ = timeout(PATIENCE, self.part()).await;
+        // Whoever does not take the farewell in time goes without. Boxed, so that a socket that talks keeps no room for it.
+        _ = timeout(PATIENCE, Box::pin(self.part())).await;
     }
 
     async fn talk(&mut self) {
@@ -92,7 +95,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Pump<IO> {
 
     /// Finishes the work that was asked for and closes. The subscriptions end when the client has been told: a gateway
     /// that drains waits for them.
-    async fn part(mut self) {
+    async fn part(mut self: Box<Self>) {
         loop {
             self.begin_calls();
             if !self.calls.is_busy() {
@@ -101,7 +104,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Pump<IO> {
             let done = poll_fn(|cx| self.calls.poll_done(cx)).await;
             self.done(done);
         }
-        let Self { mut io, mut session, subscriptions, .. } = self;
+        let Self { mut io, mut session, subscriptions, .. } = *self;
         let Some(Parting::Close(close)) = session.parting().cloned() else { return };
         session.say_goodbye(&close);
         let closed = close_gently(&mut io, &mut session.outbox, subscriptions).await;
