@@ -53,6 +53,12 @@ pub enum EncodingSlot {
     SseJson,
     /// A server-sent event with a text payload.
     SseText,
+    /// The shared part of a WebSocket text frame with a base64 payload, deflated.
+    DeflatedBase64,
+    /// The shared part of a WebSocket text frame with a JSON payload, deflated.
+    DeflatedJson,
+    /// The shared part of a WebSocket text frame with a text payload, deflated.
+    DeflatedText,
 }
 
 impl EncodingSlot {
@@ -63,6 +69,16 @@ impl EncodingSlot {
             Encoding::Base64 => Self::SocketBase64,
             Encoding::Json => Self::SocketJson,
             Encoding::Text => Self::SocketText,
+        }
+    }
+
+    /// The slot of the deflated shared part of a WebSocket text frame.
+    #[must_use]
+    pub const fn deflated_socket(encoding: Encoding) -> Self {
+        match encoding {
+            Encoding::Base64 => Self::DeflatedBase64,
+            Encoding::Json => Self::DeflatedJson,
+            Encoding::Text => Self::DeflatedText,
         }
     }
 
@@ -101,11 +117,12 @@ mod tests {
         let encodings = Encoding::NAMES.map(|name| Encoding::from_name(name).unwrap());
         let mut slots: Vec<_> = encodings.into_iter().map(EncodingSlot::socket).collect();
         slots.extend(encodings.into_iter().map(EncodingSlot::sse));
+        slots.extend(encodings.into_iter().map(EncodingSlot::deflated_socket));
         slots.push(EncodingSlot::Proto);
         let mut numbers: Vec<_> = slots.into_iter().map(EncodingSlot::index).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        assert_eq!(numbers.len(), 7);
+        assert_eq!(numbers.len(), 10);
         assert!(numbers.iter().all(|number| *number < ENCODING_SLOTS));
     }
 }

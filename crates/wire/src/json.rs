@@ -30,11 +30,11 @@ pub use self::{
     },
     frame::{read_client_frame, write_server_frame},
     history::{GapBody, HistoryAnswer, MessageBody, history_answer},
-    message::socket_message,
+    message::{deflated_socket_message, socket_message},
     object::Object,
     publish::{
         BatchAnswer, BatchBody, FailureBody, PublishAnswer, PublishBody, ResultBody, batch_answer,
-        publish_answer, read_batch, read_lines, read_publish,
+        publish_answer, read_batch, read_lines, read_publish, write_receipt,
     },
 };
 

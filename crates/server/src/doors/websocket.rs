@@ -6,6 +6,7 @@
 mod backlog;
 mod calls;
 mod decoder;
+mod deflate;
 mod dialect;
 mod frame;
 mod handshake;
@@ -27,7 +28,6 @@ use busgate_wire::{encoding::Encoding, query::SubscribeQuery};
 use http::Response;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use self::{
     calls::Calls,
@@ -43,7 +43,10 @@ use super::{
     problem::Problem,
     request_id::RequestId,
 };
-use crate::{app::App, listen::Peer};
+use crate::{
+    app::App,
+    listen::{Peer, Socket},
+};
 
 /// The most bytes of a client's frame beside twice the largest payload: metadata, or ack ids. Twice, because base64 and
 /// JSON's escapes take room.
@@ -61,6 +64,8 @@ struct Opening {
     app: Arc<App>,
     caller: Caller,
     upgrade: OnUpgrade,
+    /// Whether messages may be compressed.
+    deflates: bool,
     /// Holds the socket's place in the limit of connections.
     peer: Peer,
 }
@@ -83,9 +88,14 @@ async fn subscribe(
     let source = app.gateway.subscribe(&caller, query.into_request(target, AckMode::Manual)?).await?;
     let route = Route { sub: None, encoding };
     let only = Subscriptions::One(Subscription { route, source: Box::new(source) });
-    let session = Session::new(handshake.dialect(), Purpose::One, Some(request_id.as_str().into()));
+    let session = Session::new(
+        handshake.dialect(),
+        Purpose::One,
+        handshake.deflates(),
+        Some(request_id.as_str().into()),
+    );
     let upgrade = hyper::upgrade::on(&mut request);
-    open(Opening { app, caller, upgrade, peer }, session, only);
+    open(Opening { app, caller, upgrade, deflates: handshake.deflates(), peer }, session, only);
     Ok(handshake.response())
 }
 
@@ -102,25 +112,34 @@ async fn converse(
     if app.gateway.is_draining() {
         return Err(Error::unavailable("the gateway is draining").into());
     }
-    let session = Session::new(handshake.dialect(), Purpose::Many, Some(request_id.as_str().into()));
+    let session = Session::new(
+        handshake.dialect(),
+        Purpose::Many,
+        handshake.deflates(),
+        Some(request_id.as_str().into()),
+    );
     let upgrade = hyper::upgrade::on(&mut request);
-    open(Opening { app, caller, upgrade, peer }, session, Subscriptions::Many(Many::default()));
+    open(
+        Opening { app, caller, upgrade, deflates: handshake.deflates(), peer },
+        session,
+        Subscriptions::Many(Many::default()),
+    );
     Ok(handshake.response())
 }
 
 /// Talks on the socket as soon as the HTTP server has let go of it.
 fn open(opening: Opening, session: Session, subscriptions: Subscriptions) {
-    let Opening { app, caller, upgrade, peer } = opening;
+    let Opening { app, caller, upgrade, deflates, peer } = opening;
     let owner = Arc::clone(&app);
     owner.tasks.spawn(async move {
-        let (io, early) = match upgrade.await.map(Upgraded::downcast::<TokioIo<TcpStream>>) {
+        let (io, early) = match upgrade.await.map(Upgraded::downcast::<TokioIo<Socket>>) {
             Ok(Ok(parts)) => (parts.io.into_inner(), parts.read_buf),
             Ok(Err(_)) => return tracing::error!("the connection is no TCP stream"),
             Err(error) => return tracing::debug!(%error, "a socket was not opened"),
         };
         let mut pump = Box::new(Pump {
             io,
-            decoder: Decoder::new(FRAME_BYTES + 2 * app.doors.max_payload_bytes),
+            decoder: Decoder::new(FRAME_BYTES + 2 * app.doors.max_payload_bytes, deflates),
             session,
             subscriptions,
             gateway: app.gateway.clone(),

@@ -122,4 +122,32 @@ def protobuf_frames():
         check("ping", receive("ok").ok.ref, "!")
 
 
+def deflated_both_ways():
+    """The package offers permessage-deflate and does the other half of it itself."""
+    event = registered()
+    long = "a long text that repeats itself, \u00e9 " * 200
+    with connect(f"ws://{HTTP}/v1/ws") as socket:
+        check("taken", [extension.name for extension in socket.protocol.extensions], ["permessage-deflate"])
+        for mode in ["worker_pool", "broadcast"]:
+            socket.send(json.dumps({"type": "subscribe", "ref": mode, "event": event, "delivery_mode": mode,
+                                    "encoding": "text"}))
+            check("subscribed", next(frames(socket, "ok"))["ref"], mode)
+        socket.send(json.dumps({"type": "publish", "event": event, "text": long}))
+        got = {}
+        for frame in frames(socket):
+            got[frame["sub"]] = frame["payload"]
+            if len(got) == 2:
+                break
+        check("payloads", got, {"worker_pool": long, "broadcast": long})
+    with connect(f"ws://{HTTP}/v1/ws", subprotocols=["busgate.v1.proto"]) as socket:
+        ws, _, pb, _ = judge.stubs("busgate/ws/v1/frames", "event/v1/event")
+        start = pb.SubscribeRequest(event=event, start_from=pb.START_POSITION_BEGINNING)
+        socket.send(ws.ClientFrame(ref="s", subscribe=start).SerializeToString())
+        while True:
+            frame = ws.ServerFrame.FromString(socket.recv(timeout=DEADLINE))
+            if frame.WhichOneof("frame") == "message":
+                check("protobuf", frame.message.payload, long.encode())
+                break
+
+
 judge.run({name: scenario for name, scenario in globals().items() if callable(scenario)})

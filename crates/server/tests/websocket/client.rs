@@ -170,14 +170,24 @@ impl Raw {
 
     /// Sends `early` in one piece with the handshake.
     pub(crate) async fn open_with(gate: &Gate, path: &str, early: &[u8]) -> Self {
+        Self::shake(gate, path, "", early).await.0
+    }
+
+    /// Offers extensions; the answer's head tells which were taken.
+    pub(crate) async fn open_offering(gate: &Gate, path: &str, extensions: &str) -> (Self, String) {
+        Self::shake(gate, path, extensions, b"").await
+    }
+
+    async fn shake(gate: &Gate, path: &str, extensions: &str, early: &[u8]) -> (Self, String) {
         let mut raw = Self { stream: TcpStream::connect(gate.address()).await.unwrap() };
-        raw.send(&[handshake(gate.address(), path).as_bytes(), early].concat()).await;
+        raw.send(&[handshake(gate.address(), path, extensions).as_bytes(), early].concat()).await;
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(timeout(PATIENCE, raw.stream.read_u8()).await.unwrap().unwrap());
         }
-        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        raw
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        (raw, head)
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
@@ -192,8 +202,13 @@ impl Raw {
 }
 
 impl<R: AsyncRead + Unpin> Raw<R> {
-    /// The next frame, as it is.
+    /// The next frame, as it is: its opcode, and its payload.
     pub(crate) async fn next(&mut self) -> Option<(u8, Bytes)> {
+        self.next_whole().await.map(|(first, payload)| (first & 0x0f, payload))
+    }
+
+    /// The next frame with its whole first byte.
+    pub(crate) async fn next_whole(&mut self) -> Option<(u8, Bytes)> {
         timeout(PATIENCE, self.read_frame()).await.expect("nothing came")
     }
 
@@ -206,7 +221,7 @@ impl<R: AsyncRead + Unpin> Raw<R> {
         };
         let mut payload = vec![0; length];
         self.stream.read_exact(&mut payload).await.ok()?;
-        Some((first & 0x0f, payload.into()))
+        Some((first, payload.into()))
     }
 
     /// The close that comes next, and then the end of the stream.
@@ -241,9 +256,14 @@ pub(crate) fn framed(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn handshake(address: SocketAddr, path: &str) -> String {
+fn handshake(address: SocketAddr, path: &str, extensions: &str) -> String {
+    let extensions = if extensions.is_empty() {
+        String::new()
+    } else {
+        format!("sec-websocket-extensions: {extensions}\r\n")
+    };
     format!(
-        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n{extensions}\
          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     )
 }

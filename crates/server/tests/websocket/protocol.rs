@@ -128,3 +128,50 @@ async fn binary_messages_on_a_json_socket_are_answered_as_malformed() {
     socket.send_message(Message::binary(vec![1, 2, 3])).await;
     assert_eq!(socket.expect("error").await["code"], "invalid");
 }
+
+/// RFC 7692: what is taken is said, long messages come compressed, short ones as they are.
+#[tokio::test]
+async fn messages_are_deflated_for_a_client_that_offers_it() {
+    let gate = Gate::open().await;
+    gate.register("e").await;
+    let path = "/v1/events/e/subscribe?encoding=text&ack=auto";
+    let (mut raw, head) = Raw::open_offering(&gate, path, "permessage-deflate; client_max_window_bits").await;
+    let taken = "sec-websocket-extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    assert!(head.contains(taken), "{head}");
+    gate.publish("e", "short").await;
+    let (first, _) = raw.next_whole().await.unwrap();
+    assert_eq!(first, 0x81);
+    gate.publish("e", "a long text that repeats itself, ".repeat(100)).await;
+    let (first, payload) = raw.next_whole().await.unwrap();
+    assert_eq!(first, 0xc1);
+    assert!(payload.len() < 600, "{} bytes", payload.len());
+}
+
+#[tokio::test]
+async fn a_message_may_come_deflated_once_that_is_agreed() {
+    let gate = Gate::open().await;
+    // `{"type":"ping","ref":"p"}` in one stored block (RFC 1951, section 3.2.4), and the flush less its end.
+    let length = u16::try_from(PING.len()).unwrap();
+    let stored = [&[0][..], &length.to_le_bytes(), &(!length).to_le_bytes(), PING, &[0]].concat();
+    let (mut raw, _) = Raw::open_offering(&gate, "/v1/ws", "permessage-deflate").await;
+    raw.send(&framed(0xc1, &stored)).await;
+    assert_eq!(next_json(&mut raw).await, json!({"type": "ok", "ref": "p"}));
+    let (mut raw, head) = Raw::open_offering(&gate, "/v1/ws", "x-something-else").await;
+    assert!(!head.contains("extensions"), "{head}");
+    raw.send(&framed(0xc1, &stored)).await;
+    assert_eq!(raw.close_code().await, 1002);
+}
+
+#[tokio::test]
+async fn a_bomb_closes_as_too_large() {
+    let gate = Gate::open().await;
+    let (mut raw, _) = Raw::open_offering(&gate, "/v1/ws", "permessage-deflate").await;
+    let mut bomb = Vec::with_capacity(64 * 1024);
+    let zeros = vec![0; 16 * 1024 * 1024];
+    flate2::Compress::new(flate2::Compression::best(), false)
+        .compress_vec(&zeros, &mut bomb, flate2::FlushCompress::Finish)
+        .unwrap();
+    assert!(bomb.len() < 20_000);
+    raw.send(&framed(0xc1, &bomb)).await;
+    assert_eq!(raw.close_code().await, 1009);
+}

@@ -17,11 +17,35 @@ pub(crate) const OWN_END: &str = r#","retry_count":0}"#;
 /// A message as a WebSocket text frame; `sub` names its subscription on a socket that has many.
 #[must_use]
 pub fn socket_message(outbound: &Outbound, encoding: Encoding, sub: Option<&str>) -> Parts {
-    let slot = EncodingSlot::socket(encoding).index();
-    let whole = outbound.envelope.encoded(slot, |envelope| socket_whole(envelope, encoding));
     if is_all_shared(outbound) && sub.is_none() {
-        return Parts::new(whole, Bytes::new());
+        return Parts::new(shared_whole(outbound, encoding), Bytes::new());
     }
+    apart(outbound, encoding, sub)
+}
+
+/// A message as a WebSocket text frame whose shared part is written by `deflate`, once for all subscribers, and whose
+/// own part by `store`.
+#[must_use]
+pub fn deflated_socket_message(
+    outbound: &Outbound,
+    encoding: Encoding,
+    sub: Option<&str>,
+    deflate: impl FnOnce(&[u8]) -> Bytes,
+    store: impl FnOnce(&[u8]) -> Bytes,
+) -> Parts {
+    let parts = apart(outbound, encoding, sub);
+    let [shared, own] = parts.as_slices();
+    let slot = EncodingSlot::deflated_socket(encoding).index();
+    Parts::new(outbound.envelope.encoded(slot, |_| deflate(shared)), store(own))
+}
+
+fn shared_whole(outbound: &Outbound, encoding: Encoding) -> Bytes {
+    let slot = EncodingSlot::socket(encoding).index();
+    outbound.envelope.encoded(slot, |envelope| socket_whole(envelope, encoding))
+}
+
+fn apart(outbound: &Outbound, encoding: Encoding, sub: Option<&str>) -> Parts {
+    let whole = shared_whole(outbound, encoding);
     let mut own = Vec::with_capacity(256);
     write_own(&mut own, outbound, sub);
     Parts::new(whole.slice(..whole.len() - OWN_END.len()), own.into())
@@ -180,6 +204,19 @@ mod tests {
         let first = socket_message(&one, Encoding::Json, None).into_bytes();
         let second = socket_message(&two, Encoding::Json, None);
         assert_eq!(second.as_slices()[0].as_ptr(), first.as_ptr());
+    }
+
+    #[test]
+    fn the_shared_part_is_deflated_once_and_the_own_part_each_time() {
+        let one = outbound("payload");
+        let two = Outbound { ack_id: Some("a".into()), ..one.clone() };
+        let deflated = |outbound: &Outbound, mark: &'static str| {
+            let deflate = |_: &[u8]| Bytes::from_static(mark.as_bytes());
+            deflated_socket_message(outbound, Encoding::Json, None, deflate, Bytes::copy_from_slice)
+                .into_bytes()
+        };
+        assert_eq!(deflated(&one, "first"), r#"first,"retry_count":0}"#);
+        assert_eq!(deflated(&two, "again"), r#"first,"retry_count":0,"ack_id":"a"}"#);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use busgate_core::{Draft, Error, EventName, MessageId, Receipt, Result};
+use busgate_core::{Cursor, Draft, Error, EventName, MessageId, Receipt, Result};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
@@ -33,7 +33,7 @@ pub struct PublishBody<'a> {
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, content_encoding = "base64"))]
     payload: Option<Text<'a>>,
     /// The payload as JSON, kept as written; the content type is then `application/json` unless given.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "given")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<serde_json::Value>))]
     json: Option<&'a RawValue>,
     /// The payload as text; the content type is then `text/plain; charset=utf-8` unless given.
@@ -85,6 +85,11 @@ impl PublishBody<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// A JSON value that is there, `null` as well: it is a payload like any other.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 fn filled(text: Option<Text<'_>>) -> Option<Text<'_>> {
@@ -153,6 +158,22 @@ pub fn publish_answer(receipt: &Receipt) -> PublishAnswer {
         cursor: receipt.cursor.as_ref().map(ToString::to_string).unwrap_or_default(),
         duplicate: receipt.duplicate,
     }
+}
+
+/// The answer to a publish, written straight away: it is what the busiest call answers.
+#[must_use]
+pub fn write_receipt(receipt: &Receipt) -> Bytes {
+    let (id, cursor) = (receipt.id.as_str(), receipt.cursor.as_ref().map_or("", Cursor::as_str));
+    // Ids have no control characters, and cursors nothing that JSON escapes.
+    if id.bytes().any(|byte| matches!(byte, b'"' | b'\\')) {
+        return super::to_bytes(&publish_answer(receipt));
+    }
+    let mut out = Vec::with_capacity(48 + id.len() + cursor.len());
+    let duplicate = if receipt.duplicate { "true}" } else { "false}" };
+    for part in [r#"{"id":""#, id, r#"","cursor":""#, cursor, r#"","duplicate":"#, duplicate] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.into()
 }
 
 /// The answer to a batch: one result a message, in their order.
@@ -229,6 +250,14 @@ mod tests {
         let read = draft(r#"{"json": {"n": 1.50, "big":12345678901234567890123 , "n":2}}"#).unwrap();
         assert_eq!(read.payload, r#"{"n": 1.50, "big":12345678901234567890123 , "n":2}"#);
         assert_eq!(read.content_type.as_deref(), Some("application/json"));
+    }
+
+    #[test]
+    fn null_as_json_is_a_payload() {
+        let read = draft(r#"{"json":null}"#).unwrap();
+        assert_eq!(read.payload, "null");
+        assert_eq!(read.content_type.as_deref(), Some("application/json"));
+        assert!(draft(r#"{"json":null,"text":"a"}"#).is_err());
     }
 
     #[test]
@@ -318,6 +347,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_receipt_written_straight_is_the_same_answer(id in "\\PC{1,40}", cursor in proptest::option::of("[A-Za-z0-9_.:~-]{1,40}"), duplicate: bool) {
+            let cursor = cursor.map(|text| Cursor::new(text).unwrap());
+            let receipt = Receipt { id: MessageId::new(id).unwrap(), cursor, duplicate };
+            prop_assert_eq!(write_receipt(&receipt), to_bytes(&publish_answer(&receipt)));
+        }
+
         #[test]
         fn no_body_makes_them_panic(body: Vec<u8>) {
             let event = EventName::new("a").unwrap();

@@ -4,7 +4,10 @@ use busgate_core::{Error, ErrorKind};
 use busgate_wire::status::Close;
 use bytes::Bytes;
 
-use super::frame::Opcode;
+use super::{
+    deflate,
+    frame::{COMPRESSED, Opcode},
+};
 
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,6 +58,8 @@ const FIRST_ROOM: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Decoder {
     limit: usize,
+    /// Whether messages may be compressed.
+    inflates: bool,
     header: [u8; LONGEST_HEADER],
     held: usize,
     frame: Option<Frame>,
@@ -74,13 +79,15 @@ struct Frame {
 #[derive(Debug)]
 struct Message {
     text: bool,
+    compressed: bool,
     data: Vec<u8>,
 }
 
 impl Decoder {
-    /// Messages may have up to `limit` bytes, over all their fragments.
-    pub(super) const fn new(limit: usize) -> Self {
-        Self { limit, header: [0; LONGEST_HEADER], held: 0, frame: None, message: None, control: Vec::new() }
+    /// Messages may have up to `limit` bytes, over all their fragments and, if they may be compressed, inflated.
+    pub(super) const fn new(limit: usize, inflates: bool) -> Self {
+        let header = [0; LONGEST_HEADER];
+        Self { limit, inflates, header, held: 0, frame: None, message: None, control: Vec::new() }
     }
 
     /// Takes from `input` up to the end of the next message; `None` when there is none in it.
@@ -139,7 +146,8 @@ impl Decoder {
 
     fn open(&mut self, header: [u8; LONGEST_HEADER]) -> Result<Frame, Violation> {
         let [first, second, a, b, c, d, e, f, g, h, ..] = header;
-        if first & 0x70 != 0 {
+        let compressed = first & 0x70 == COMPRESSED && self.inflates;
+        if first & 0x70 != 0 && !compressed {
             return Err(Violation::Protocol("reserved bits are set"));
         }
         if second & 0x80 == 0 {
@@ -156,7 +164,13 @@ impl Decoder {
         let mask = header.get(mask_at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or_default();
         let opcode = Opcode::from_bits(first & 0x0f).ok_or(Violation::Protocol("unknown opcode"))?;
         let last = first & 0x80 != 0;
+        if compressed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+            return Err(Violation::Protocol("only the first frame of a message says that it is compressed"));
+        }
         self.admit(opcode, last, length)?;
+        if let Some(message) = &mut self.message {
+            message.compressed |= compressed;
+        }
         let left = usize::try_from(length).map_err(|_| Violation::TooLarge)?;
         Ok(Frame { opcode, last, mask, left })
     }
@@ -176,7 +190,8 @@ impl Decoder {
             }
             (Opcode::Continuation, Some(_)) => {}
             (Opcode::Text | Opcode::Binary, None) => {
-                self.message = Some(Message { text: opcode == Opcode::Text, data: Vec::new() });
+                self.message =
+                    Some(Message { text: opcode == Opcode::Text, compressed: false, data: Vec::new() });
             }
         }
         let data = self.message.as_mut().map(|message| &mut message.data);
@@ -216,14 +231,20 @@ impl Decoder {
                 Ok(Some(Incoming::Close(code)))
             }
             Opcode::Text | Opcode::Binary | Opcode::Continuation if !frame.last => Ok(None),
-            Opcode::Text | Opcode::Binary | Opcode::Continuation => match self.message.take() {
-                Some(Message { text: true, data }) if std::str::from_utf8(&data).is_err() => {
-                    Err(Violation::NotText)
-                }
-                Some(Message { text: true, data }) => Ok(Some(Incoming::Text(data.into()))),
-                Some(Message { text: false, data }) => Ok(Some(Incoming::Binary(data.into()))),
-                None => Ok(None),
-            },
+            Opcode::Text | Opcode::Binary | Opcode::Continuation => {
+                self.message.take().map(|message| message.finish(self.limit)).transpose()
+            }
+        }
+    }
+}
+
+impl Message {
+    fn finish(self, limit: usize) -> Result<Incoming, Violation> {
+        let data = if self.compressed { deflate::inflate(&self.data, limit)? } else { self.data };
+        match self.text {
+            true if std::str::from_utf8(&data).is_err() => Err(Violation::NotText),
+            true => Ok(Incoming::Text(data.into())),
+            false => Ok(Incoming::Binary(data.into())),
         }
     }
 }

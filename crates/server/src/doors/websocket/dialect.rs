@@ -9,7 +9,7 @@ use busgate_wire::{
 };
 use bytes::Bytes;
 
-use super::{frame::Opcode, outbox::Outbox};
+use super::{deflate, frame::Opcode, outbox::Outbox};
 
 /// How frames are written on a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +69,23 @@ impl Dialect {
         into: &mut Outbox,
     ) {
         match self {
+            Self::Json if into.deflates() && outbound.envelope.message.weight() >= deflate::LEAST_BYTES => {
+                let (open, stored) = (deflate::open, deflate::stored);
+                let parts = json::deflated_socket_message(outbound, encoding, sub, open, stored);
+                into.push_deflated(Opcode::Text, parts.into_array());
+            }
             Self::Json => {
                 let parts = json::socket_message(outbound, encoding, sub);
                 into.push(Opcode::Text, parts.into_array());
             }
-            Self::Proto => into.push(Opcode::Binary, [convert::socket_message(outbound, sub)]),
+            Self::Proto => {
+                let message = convert::socket_message(outbound, sub);
+                if into.deflates() && message.len() >= deflate::LEAST_BYTES {
+                    into.push_deflated(Opcode::Binary, [deflate::whole(&message)]);
+                } else {
+                    into.push(Opcode::Binary, [message]);
+                }
+            }
         }
     }
 

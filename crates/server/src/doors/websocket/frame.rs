@@ -37,13 +37,24 @@ pub(super) struct Header {
     length: u8,
 }
 
+/// The bit of a compressed message's first frame.
+pub(super) const COMPRESSED: u8 = 0x40;
+
 /// The longest header a server writes.
 const LONGEST_HEADER: usize = 10;
 
 impl Header {
     /// The header of a frame with `length` bytes of payload.
     pub(super) fn new(opcode: Opcode, length: usize) -> Self {
-        let first = 0x80 | opcode as u8;
+        Self::with_first(0x80 | opcode as u8, length)
+    }
+
+    /// The header of a message that is compressed (RSV1, RFC 7692).
+    pub(super) fn compressed(opcode: Opcode, length: usize) -> Self {
+        Self::with_first(0x80 | COMPRESSED | opcode as u8, length)
+    }
+
+    fn with_first(first: u8, length: usize) -> Self {
         match (u8::try_from(length), u16::try_from(length)) {
             (Ok(short @ ..=125), _) => Self { bytes: [first, short, 0, 0, 0, 0, 0, 0, 0, 0], length: 2 },
             (_, Ok(medium)) => {

@@ -4,13 +4,13 @@ use busgate_core::{Error, Result};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{
-        CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-        UPGRADE,
+        CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
     },
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::dialect::Dialect;
+use super::{deflate, dialect::Dialect};
 
 /// How long the text of a key is: 16 bytes in base64.
 const KEY_LENGTH: usize = 24;
@@ -21,6 +21,7 @@ pub(super) struct Handshake {
     accept: String,
     /// What the client asked for that is known here.
     subprotocol: Option<Dialect>,
+    deflates: bool,
 }
 
 impl Handshake {
@@ -45,12 +46,18 @@ impl Handshake {
         let key = key.filter(|key| key.len() == KEY_LENGTH);
         let key = key.ok_or_else(|| Error::invalid("sec-websocket-key must be 16 bytes in base64"))?;
         let mut asked = tokens(headers, &SEC_WEBSOCKET_PROTOCOL);
-        Ok(Self { accept: derive_accept_key(key), subprotocol: asked.find_map(Dialect::of) })
+        let deflates = deflate::is_offered(tokens(headers, &SEC_WEBSOCKET_EXTENSIONS));
+        Ok(Self { accept: derive_accept_key(key), subprotocol: asked.find_map(Dialect::of), deflates })
     }
 
     /// What the socket speaks: JSON when the client asks for nothing that is known.
     pub(super) fn dialect(&self) -> Dialect {
         self.subprotocol.unwrap_or(Dialect::Json)
+    }
+
+    /// Whether messages may be compressed, both ways.
+    pub(super) const fn deflates(&self) -> bool {
+        self.deflates
     }
 
     /// The answer that opens the socket.
@@ -65,6 +72,9 @@ impl Handshake {
         }
         if let Some(dialect) = self.subprotocol {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(dialect.subprotocol()));
+        }
+        if self.deflates {
+            headers.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(deflate::ACCEPTED));
         }
         response
     }

@@ -46,13 +46,33 @@ impl Piece {
 pub(super) struct Outbox {
     pieces: VecDeque<Piece>,
     bytes: usize,
+    deflates: bool,
 }
 
 impl Outbox {
+    /// An outbox whose client takes compressed messages, or doesn't.
+    pub(super) fn new(deflates: bool) -> Self {
+        Self { deflates, ..Self::default() }
+    }
+
+    /// Whether the client takes compressed messages.
+    pub(super) const fn deflates(&self) -> bool {
+        self.deflates
+    }
+
     /// Adds a frame around `parts`, which are shared and not copied.
     pub(super) fn push<const N: usize>(&mut self, opcode: Opcode, parts: [Bytes; N]) {
         let length = parts.iter().map(Bytes::len).sum();
-        let header = Header::new(opcode, length);
+        self.push_framed(Header::new(opcode, length), length, parts);
+    }
+
+    /// Adds a message whose parts are compressed.
+    pub(super) fn push_deflated<const N: usize>(&mut self, opcode: Opcode, parts: [Bytes; N]) {
+        let length = parts.iter().map(Bytes::len).sum();
+        self.push_framed(Header::compressed(opcode, length), length, parts);
+    }
+
+    fn push_framed<const N: usize>(&mut self, header: Header, length: usize, parts: [Bytes; N]) {
         self.bytes += header.as_bytes().len() + length;
         self.pieces.push_back(Piece::Header { header, written: 0 });
         self.pieces.extend(parts.into_iter().filter(|part| !part.is_empty()).map(Piece::Payload));

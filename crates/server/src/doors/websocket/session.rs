@@ -79,12 +79,18 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(dialect: Dialect, purpose: Purpose, request_id: Option<Box<str>>) -> Self {
+    /// A conversation in the words of `dialect`; its client takes compressed messages if it `deflates`.
+    pub(super) fn new(
+        dialect: Dialect,
+        purpose: Purpose,
+        deflates: bool,
+        request_id: Option<Box<str>>,
+    ) -> Self {
         Self {
             dialect,
             purpose,
             request_id,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(deflates),
             backlog: Backlog::default(),
             answer_bytes: 0,
             subs: HashSet::new(),

@@ -28,7 +28,7 @@ fn framed(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// Everything in `input`, given in chunks of `chunk` bytes.
 fn decode(input: &[u8], chunk: usize) -> Result<Vec<Incoming>, Violation> {
-    let mut decoder = Decoder::new(LIMIT);
+    let mut decoder = Decoder::new(LIMIT, true);
     let mut all = Vec::new();
     for mut part in input.chunks(chunk) {
         while let Some(incoming) = decoder.next(&mut part)? {
@@ -86,7 +86,7 @@ fn a_huge_length_is_refused_by_its_header_alone() {
 
 #[test]
 fn a_header_alone_costs_little_memory() {
-    let mut decoder = Decoder::new(1 << 30);
+    let mut decoder = Decoder::new(1 << 30, false);
     let mut header: &[u8] = &[0x82, 0xff, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0];
     assert_eq!(decoder.next(&mut header).unwrap(), None);
     assert!(decoder.message.unwrap().data.capacity() <= FIRST_ROOM);

@@ -13,7 +13,7 @@ use super::*;
 const NO_SUB: Route = Route { sub: None, encoding: Encoding::Text };
 
 fn session(purpose: Purpose) -> Session {
-    Session::new(Dialect::Json, purpose, Some("r-1".into()))
+    Session::new(Dialect::Json, purpose, false, Some("r-1".into()))
 }
 
 fn one() -> Session {
