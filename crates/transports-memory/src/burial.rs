@@ -63,15 +63,15 @@ impl Registry {
 fn settle(topic: &Topic, letter: &Letter, now: Moment, buried: bool) {
     let mut wakes = Wakes::default();
     let mut state = topic.lock(now.wall);
-    let end = state.history.end();
-    let Some(crew) = state.find_crew(&letter.holder) else { return };
+    let Some(index) = state.find_crew(&letter.holder) else { return };
+    let Some(crew) = state.crews.get_mut(index) else { return };
     if buried {
         crew.group.bury(letter.story.offset);
-        crew.wake_for_work(end, &mut wakes);
+        state.wake_for_work(index, now.at, &mut wakes);
     } else {
         crew.group.bury_later(letter.story.offset, now.at + AGAIN);
     }
-    let deadline = crew.group.next_deadline();
+    let deadline = state.crews.get(index).and_then(|crew| crew.group.next_deadline());
     let alarm = state.arm(deadline);
     drop(state);
     wakes.wake();

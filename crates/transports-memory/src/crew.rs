@@ -6,7 +6,7 @@ use std::{
     task::Waker,
 };
 
-use busgate_core::{Group, Holder, RetryPolicy, Slot, SubscribeOptions};
+use busgate_core::{Group, Holder, RetryPolicy, Slot, Story, SubscribeOptions};
 
 use crate::history::History;
 
@@ -35,6 +35,8 @@ pub(crate) struct Crew {
     seats: HashMap<u64, Seat>,
     /// Who waits for a message, longest first.
     idle: VecDeque<u64>,
+    /// The member that joined last, of a consumer.
+    latest: u64,
 }
 
 /// One subscription.
@@ -50,28 +52,31 @@ pub(crate) struct Seat {
 impl Crew {
     pub(crate) fn new(holder: Holder, start: u64) -> Self {
         let group = Group::new(start, GENERATION);
-        Self { holder, group, seats: HashMap::new(), idle: VecDeque::new() }
+        Self { holder, group, seats: HashMap::new(), idle: VecDeque::new(), latest: 0 }
     }
 
     pub(crate) fn members(&self) -> usize {
         self.seats.len()
     }
 
-    /// Takes a subscription in. A consumer has one: an earlier one finds its seat gone.
-    pub(crate) fn join(&mut self, member: u64, options: &SubscribeOptions, wakes: &mut Wakes) {
+    /// Takes a subscription in; answers those whose attempts that used up. A consumer has one: an earlier one finds its
+    /// seat gone, and what it did not settle comes again.
+    pub(crate) fn join(&mut self, member: u64, options: &SubscribeOptions, wakes: &mut Wakes) -> Vec<Story> {
+        let mut dead = Vec::new();
         if matches!(self.holder, Holder::Consumer(_)) {
             self.dismiss(wakes);
+            dead = self.group.return_member(std::mem::replace(&mut self.latest, member));
         }
         let policy = Arc::new(options.retry.clone());
         let max_in_flight = options.max_in_flight;
         self.seats.insert(member, Seat { policy, max_in_flight, waker: None, idle: false });
+        dead
     }
 
-    /// Lets a subscription go; a message it was woken for goes to another.
-    pub(crate) fn leave(&mut self, member: u64, end: u64, wakes: &mut Wakes) {
+    /// Lets a subscription go.
+    pub(crate) fn leave(&mut self, member: u64) {
         if self.seats.remove(&member).is_some() {
             self.idle.retain(|idle| *idle != member);
-            self.wake_for_work(end, wakes);
         }
     }
 
@@ -128,11 +133,13 @@ impl Crew {
         !self.idle.is_empty()
     }
 
-    /// Wakes idle members for what came back, or for a message whose taker has not come.
-    pub(crate) fn wake_for_work(&mut self, end: u64, wakes: &mut Wakes) {
-        if self.has_idle() && self.group.has_work(end) {
-            self.wake_idle(self.group.ready().max(1), wakes);
+    /// Wakes idle members for what came back, or for a message whose taker has not come; whether others wait on.
+    pub(crate) fn wake_for_work(&mut self, end: u64, wakes: &mut Wakes) -> bool {
+        if !self.has_idle() || !self.group.has_work(end) {
+            return false;
         }
+        self.wake_idle(self.group.ready().max(1), wakes);
+        self.has_idle()
     }
 
     /// A lease of the member ended: it may have waited for that.

@@ -75,17 +75,17 @@ fn settle(
     wakes: &mut Wakes,
 ) -> Option<Answer> {
     let Settlement { token, verb } = settlement;
-    let end = state.history.end();
-    let crew = state.find_crew(&token.holder)?;
+    let index = state.find_crew(&token.holder)?;
+    let crew = state.crews.get_mut(index)?;
     let lessee = crew.group.lessee(place.offset);
     let outcome = crew.group.settle(now, place.offset, token.epoch, verb, jitter(place, token.epoch));
     if !matches!(outcome, Outcome::Stale | Outcome::Unknown | Outcome::Extended(_)) {
         if let Some(member) = lessee {
             crew.wake_member(member, wakes);
         }
-        crew.wake_for_work(end, wakes);
+        state.wake_for_work(index, now.at, wakes);
     }
-    let deadline = crew.group.next_deadline();
+    let deadline = state.crews.get(index).and_then(|crew| crew.group.next_deadline());
     let letter = outcome.story().map(|story| Letter::new(&state.history, &token.holder, story.clone()));
     let alarm = state.arm(deadline);
     Some(Answer { settled: outcome.settled(), letter, alarm })

@@ -148,12 +148,18 @@ impl Stream for Member {
 impl Drop for Member {
     fn drop(&mut self) {
         let mut wakes = Wakes::default();
-        let mut state = self.topic.lock(self.registry.now().wall);
-        let end = state.history.end();
+        let now = self.registry.now();
+        let mut state = self.topic.lock(now.wall);
         if let Some(crew) = state.crews.get_mut(self.crew) {
-            crew.leave(self.serial, end, &mut wakes);
+            crew.leave(self.serial);
         }
+        // A message it was woken for goes to another.
+        state.wake_for_work(self.crew, now.at, &mut wakes);
+        let alarm = state.arm(None);
         drop(state);
         wakes.wake();
+        if alarm {
+            self.topic.alarm.notify_one();
+        }
     }
 }

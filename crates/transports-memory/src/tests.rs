@@ -191,6 +191,35 @@ async fn a_member_that_does_not_come_is_passed_by() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_member_that_does_not_come_for_what_came_back_is_passed_by() {
+    let transport = open(MemoryConfig::default()).await;
+    let mut worker = pool(&transport, Start::Beginning).await;
+    let mut stuck = pool(&transport, Start::Beginning).await;
+    let mut other = watched(pool(&transport, Start::Beginning).await);
+    publish(&transport, &["a"]).await;
+    let taken = delivery(&mut worker).await;
+    assert!(is_pending(&mut stuck) && other.poll_is_pending());
+    taken.nack(Nack { delay: Some(Duration::from_secs(1)), error: None }).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert!(other.woken());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_takes_over_goes_on_after_the_last_ack() {
+    let transport = open(MemoryConfig::default()).await;
+    publish(&transport, &["a", "b", "c"]).await;
+    let options = SubscribeOptions::consumer(ConsumerName::new("reader").unwrap(), Start::Beginning);
+    let mut earlier = Arc::clone(&transport).subscribe(&event("e"), options.clone()).await.unwrap();
+    delivery(&mut earlier).await.ack().await.unwrap();
+    let unsettled = delivery(&mut earlier).await;
+    let mut later = Arc::clone(&transport).subscribe(&event("e"), options).await.unwrap();
+    let again = delivery(&mut later).await;
+    assert_eq!((again.message.id.as_str(), again.attempt), ("b", 2));
+    assert_eq!(unsettled.ack().await.unwrap(), busgate_core::Settled::Stale);
+    assert_eq!(delivery(&mut later).await.message.id.as_str(), "c");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_woken_member_that_leaves_passes_the_message_on() {
     let transport = open(MemoryConfig::default()).await;
     let mut first = watched(pool(&transport, Start::Beginning).await);

@@ -63,7 +63,6 @@ impl State {
         letters: &mut Vec<Letter>,
         wakes: &mut Wakes,
     ) {
-        let end = self.history.end();
         let Some(crew) = self.crews.get_mut(index) else { return };
         if crew.group.next_deadline().is_none_or(|at| at > now) {
             return;
@@ -71,7 +70,7 @@ impl State {
         let dead = crew.group.expire(now);
         letters.extend(dead.into_iter().map(|story| Letter::new(&self.history, &crew.holder, story)));
         crew.wake_full(wakes);
-        crew.wake_for_work(end, wakes);
+        self.wake_for_work(index, now, wakes);
     }
 
     /// Wakes another idle member of each crew whose messages still wait.
@@ -84,7 +83,7 @@ impl State {
             again |= crew.has_idle() && crew.group.has_work(end);
         }
         if again {
-            self.recheck_at(now);
+            self.recheck_after(now);
         }
     }
 }

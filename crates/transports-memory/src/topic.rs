@@ -194,12 +194,13 @@ impl State {
         Ok(self.crews.len() - 1)
     }
 
-    pub(crate) fn find_crew(&mut self, holder: &Holder) -> Option<&mut Crew> {
-        self.by_holder.get(holder).and_then(|index| self.crews.get_mut(*index))
+    pub(crate) fn find_crew(&self, holder: &Holder) -> Option<usize> {
+        self.by_holder.get(holder).copied()
     }
 
-    /// Has the timer look again at `at`; whether it must be told.
+    /// Has the timer look again at `at`, and in time for a recheck; whether it must be told.
     pub(crate) fn arm(&mut self, at: Option<Instant>) -> bool {
+        let at = at.into_iter().chain(self.recheck).min();
         let Some(at) = at.filter(|at| self.armed.is_none_or(|armed| *at < armed)) else { return false };
         self.armed = Some(at);
         true
@@ -216,15 +217,23 @@ impl State {
             crew.wake_idle(added, wakes);
             others_wait |= crew.has_idle();
         }
-        others_wait && self.recheck_at(now)
+        if others_wait {
+            self.recheck_after(now);
+        }
+        self.arm(None)
     }
 
-    /// Looks again a little later whether those who were woken came; whether the timer must be told.
-    pub(crate) fn recheck_at(&mut self, now: Instant) -> bool {
-        if self.recheck.is_some() {
-            return false;
+    /// Has whoever arms the timer next look again a little later whether those who were woken came.
+    pub(crate) fn recheck_after(&mut self, now: Instant) {
+        self.recheck.get_or_insert(now + PATIENCE);
+    }
+
+    /// Wakes idle members of a crew for what came back; when the timer is armed next, it sees to it that they came.
+    pub(crate) fn wake_for_work(&mut self, index: usize, now: Instant, wakes: &mut Wakes) {
+        let end = self.history.end();
+        let Some(crew) = self.crews.get_mut(index) else { return };
+        if crew.wake_for_work(end, wakes) {
+            self.recheck_after(now);
         }
-        self.recheck = Some(now + PATIENCE);
-        self.arm(self.recheck)
     }
 }

@@ -10,6 +10,7 @@ use busgate_core::{
 };
 
 use crate::{
+    burial::Letter,
     codec::Place,
     config::MemoryConfig,
     crew::Wakes,
@@ -75,15 +76,18 @@ impl MemoryTransport {
         let (start, gap) = topic.locate(&state.history, &options.start)?;
         let known = state.find_crew(holder).is_some();
         let crew = state.crew_of(holder, start, self.registry.config.max_groups)?;
+        let mut dead = Vec::new();
         if let Some(crew) = state.crews.get_mut(crew) {
-            crew.join(serial, options, &mut wakes);
+            dead = crew.join(serial, options, &mut wakes);
         }
+        let letters = dead.into_iter().map(|story| Letter::new(&state.history, holder, story)).collect();
         let untimed = !std::mem::replace(&mut state.timed, true);
         drop(guard);
         wakes.wake();
         if untimed {
             self.tasks.spawn(timer::run(Arc::clone(&self.registry), Arc::clone(&topic)));
         }
+        self.registry.bury(&topic, letters);
         let registry = Arc::clone(&self.registry);
         let gap = gap.filter(|_| !known);
         let transport: Arc<dyn Transport> = self;
