@@ -93,6 +93,7 @@ impl Call {
         EventStream { headers: parts.headers, body, buffer: BytesMut::new(), _connection: connection }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the connection owns its task and ends it")]
     async fn begin(self) -> (Response<Incoming>, Connection) {
         let io = TokioIo::new(TcpStream::connect(self.address).await.unwrap());
         let mut builder = self.request;

@@ -135,10 +135,12 @@ async fn a_drain_is_told_and_ends_the_stream() {
     gate.register("a").await;
     let mut stream = gate.call("GET", STREAM).stream().await;
     let address = gate.address();
-    let ended = tokio::spawn(gate.server.shutdown());
-    let told = stream.next_of("draining").await;
-    assert!(told.data["retry_after_ms"].as_u64().unwrap() > 0 && told.id.is_none());
-    assert_eq!(stream.next().await, None);
-    ended.await.unwrap().unwrap();
+    let told = async {
+        let told = stream.next_of("draining").await;
+        assert!(told.data["retry_after_ms"].as_u64().unwrap() > 0 && told.id.is_none());
+        assert_eq!(stream.next().await, None);
+    };
+    let (ended, ()) = tokio::join!(gate.server.shutdown(), told);
+    ended.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
