@@ -4,11 +4,17 @@ use std::{io, time::Duration};
 
 use tokio::{net::TcpStream, time::Instant};
 
-/// What every HTTP/2 connection begins with, as far as it takes to tell it from a method.
-const PREFACE: &[u8; 4] = b"PRI ";
+/// What every HTTP/2 connection begins with.
+///
+/// Invariant: only a whole one is handed on, for nobody asks a connection that stops within it whether it is still
+/// there (`half_a_preface_is_no_protocol`).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How often a connection that has sent too little is looked at again.
-const PAUSE: Duration = Duration::from_millis(5);
+/// How soon a connection that has sent too little is looked at again; each time after twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// The longest of these times: thousands that say too little cost next to nothing.
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
 /// A version of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +26,7 @@ pub(super) enum Protocol {
 /// Looks at the first bytes without taking them. `None` when there are none in time.
 pub(super) async fn detect(stream: &TcpStream, patience: Duration) -> io::Result<Option<Protocol>> {
     let deadline = Instant::now() + patience;
+    let mut pause = FIRST_PAUSE;
     let mut seen = [0; PREFACE.len()];
     loop {
         let Ok(peeked) = tokio::time::timeout_at(deadline, stream.peek(&mut seen)).await else {
@@ -28,13 +35,14 @@ pub(super) async fn detect(stream: &TcpStream, patience: Duration) -> io::Result
         let seen = seen.get(..peeked?).unwrap_or_default();
         match seen.len() {
             0 => return Ok(None),
-            4 if seen == PREFACE => return Ok(Some(Protocol::Http2)),
-            count if count < 4 && PREFACE.starts_with(seen) => tokio::time::sleep(PAUSE).await,
+            _ if seen == PREFACE => return Ok(Some(Protocol::Http2)),
+            _ if PREFACE.starts_with(seen) => tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await,
             _ => return Ok(Some(Protocol::Http1)),
         }
         if Instant::now() >= deadline {
             return Ok(None);
         }
+        pause = LONGEST_PAUSE.min(pause * 2);
     }
 }
 
@@ -54,10 +62,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_bytes_tell() {
-        assert_eq!(detected(b"PRI * HTTP/2.0\r\n").await, Some(Protocol::Http2));
+        assert_eq!(detected(PREFACE).await, Some(Protocol::Http2));
         assert_eq!(detected(b"GET / HTTP/1.1\r\n").await, Some(Protocol::Http1));
         assert_eq!(detected(b"PROPFIND").await, Some(Protocol::Http1));
-        assert_eq!(detected(b"P").await, None);
         assert_eq!(detected(b"").await, None);
+    }
+
+    #[tokio::test]
+    async fn half_a_preface_is_no_protocol() {
+        for half in [&b"P"[..], b"PRI ", b"PRI * HTTP/2.0\r\n\r\n"] {
+            assert_eq!(detected(half).await, None);
+        }
     }
 }
