@@ -51,6 +51,9 @@ pub(super) fn check(value: &Value) -> Result<Vec<ApiKey>, String> {
         if !names.insert(key.name.clone()) {
             return Err(format!("entry {}: each name once, `{}` stands twice", index + 1, key.name));
         }
+        if let Some(same) = keys.iter().find(|known: &&ApiKey| known.sha256 == key.sha256) {
+            return Err(format!("entry {}: `{}` and `{}` have the same key", index + 1, same.name, key.name));
+        }
         keys.push(key);
     }
     Ok(keys)
@@ -172,6 +175,12 @@ mod tests {
                     "keys = [{{ name = 'a', {good}, rules = [] }}, {{ name = 'a', {good}, rules = [] }}]"
                 ),
                 "twice",
+            ),
+            (
+                format!(
+                    "keys = [{{ name = 'a', {good}, rules = [] }}, {{ name = 'b', {good}, rules = [] }}]"
+                ),
+                "`a` and `b` have the same key",
             ),
         ] {
             let wrong = keys(&toml).unwrap_err();
