@@ -3,6 +3,7 @@
 mod connection;
 mod protocol;
 mod refusal;
+mod socket;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,7 +11,7 @@ use busgate_core::Tasks;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::connection::Service;
+pub(crate) use self::{connection::Service, socket::Socket};
 use crate::{
     app::App,
     limits::{Connections, Place},
