@@ -31,7 +31,7 @@ pub struct LogConfig {
     pub tail_bytes: usize,
     /// How many bytes may wait to be written; publishers beyond it wait themselves.
     pub max_queued_bytes: usize,
-    /// How many events can be registered.
+    /// How many events can be registered, and as many dead-letter events.
     pub max_events: usize,
     /// How many groups and named consumers an event can have.
     pub max_holders: usize,

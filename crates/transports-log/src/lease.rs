@@ -39,6 +39,8 @@ pub(crate) struct Seat {
     /// Tells the clock that the next deadline came nearer.
     clock: Notify,
     soiled: AtomicBool,
+    /// Whether it has been on disk: nobody is seated before.
+    kept: AtomicBool,
     members: AtomicUsize,
     /// The member that came last; a named consumer has no other.
     latest: AtomicU64,
@@ -73,6 +75,14 @@ pub(crate) struct Turn {
     pub(crate) missed: u64,
 }
 
+impl State {
+    /// Whether someone who waits may find something now: what came back, or room that a lease or a held message left.
+    fn may_go_on(&mut self) -> bool {
+        let room = std::mem::take(&mut self.throttled);
+        room || self.group.ready() > 0
+    }
+}
+
 impl Seat {
     pub(crate) fn new(event: &Event, holder: Holder, group: Group) -> Self {
         let (wake, _) = watch::channel(());
@@ -84,6 +94,7 @@ impl Seat {
             wake,
             clock: Notify::new(),
             soiled: AtomicBool::new(false),
+            kept: AtomicBool::new(false),
             members: AtomicUsize::new(0),
             latest: AtomicU64::new(0),
         }
@@ -97,6 +108,16 @@ impl Seat {
     pub(crate) fn snapshot(&self, now: Moment) -> Vec<u8> {
         self.soiled.store(false, Ordering::Release);
         self.state.lock().group.snapshot(now)
+    }
+
+    /// Whether it has ever been on disk.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Acquire)
+    }
+
+    /// Notes that it is on disk.
+    pub(crate) fn set_kept(&self) {
+        self.kept.store(true, Ordering::Release);
     }
 
     /// Notes that the next commit has to write the seat down.
@@ -167,7 +188,7 @@ impl Seat {
             return outcome;
         }
         self.report(outcome.story().cloned(), queue);
-        let wake = state.group.ready() > 0 || std::mem::take(&mut state.throttled);
+        let wake = state.may_go_on();
         self.rearm(&mut state);
         drop(state);
         self.soil(queue);
@@ -204,11 +225,18 @@ impl Seat {
     pub(crate) fn bury(&self, offset: u64) {
         let mut state = self.state.lock();
         state.group.bury(offset);
-        let wake = state.group.ready() > 0;
+        let wake = state.may_go_on();
         drop(state);
         if wake {
             self.wake();
         }
+    }
+
+    /// Has a message that could not be put among the dead letters reported again at `at`.
+    pub(crate) fn bury_later(&self, offset: u64, at: Instant) {
+        let mut state = self.state.lock();
+        state.group.bury_later(offset, at);
+        self.rearm(&mut state);
     }
 
     pub(crate) fn wake(&self) {
@@ -240,7 +268,7 @@ impl Seat {
                 let mut state = self.state.lock();
                 self.report(state.group.expire(Instant::now()), &queue);
                 state.armed = state.group.next_deadline();
-                if state.group.ready() > 0 {
+                if state.may_go_on() {
                     self.wake();
                 }
                 state.armed

@@ -71,6 +71,7 @@ fn begin_generation(store: &mut Store) -> Result<u32> {
     match written {
         Err(error) if error.kind() == ErrorKind::Exhausted => {
             tracing::warn!(%error, "the log opens on a full disk");
+            store.assume_generation(next);
             Ok(next)
         }
         written => written.map(|()| next),
@@ -104,6 +105,7 @@ fn recover_seat(
         return Err(damaged(format!("{holder} of event `{}` is ahead of it", event.name)));
     }
     let seat = Arc::new(Seat::new(event, holder.clone(), group));
+    seat.set_kept();
     seat.trim(bounds.first);
     event.seat_or(seat, usize::MAX);
     Ok(())
@@ -148,4 +150,21 @@ fn remember_ids(log: &mut Log, readers: &Readers, most: usize, now: Moment) -> R
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_that_found_no_room_is_written_with_the_next_commit() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(directory.path(), None).unwrap();
+        let first = begin_generation(&mut store).unwrap();
+        store.assume_generation(first + 1);
+        store.begin().and_then(|batch| batch.commit()).unwrap();
+        drop(store);
+        let (mut store, _) = Store::open(directory.path(), None).unwrap();
+        assert_eq!(begin_generation(&mut store).unwrap(), first + 2);
+    }
 }

@@ -75,6 +75,11 @@ impl Store {
         Batch::begin(&mut self.connection, &mut self.mark, &mut self.commit, &mut self.hashes)
     }
 
+    /// Has the next commit that succeeds write down that this opening is `generation`.
+    pub(crate) fn assume_generation(&mut self, generation: u32) {
+        self.commit.generation = generation;
+    }
+
     /// The generation of the last opening that was written down.
     pub(crate) fn generation(&self) -> u32 {
         self.commit.generation

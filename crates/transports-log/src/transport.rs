@@ -130,8 +130,8 @@ impl LogTransport {
         self.tasks.spawn(seat.tend(Arc::clone(event), self.queue.clone()));
     }
 
-    /// The holder's seat; a new one begins at `next` and is on disk before it is answered.
-    async fn seat(&self, event: &Arc<Event>, holder: Holder, next: u64) -> Result<Arc<Seat>> {
+    /// The holder's seat; a new one begins at `next`.
+    fn seat(&self, event: &Arc<Event>, holder: Holder, next: u64) -> Result<Arc<Seat>> {
         let group = Group::new(next, self.generation);
         let seat = Arc::new(Seat::new(event, holder, group));
         let Some((seat, is_new)) = event.seat_or(seat, self.max_holders) else {
@@ -141,7 +141,6 @@ impl LogTransport {
         };
         if is_new {
             self.tend(event, Arc::clone(&seat));
-            self.queue.keep(vec![Arc::clone(&seat)]).await?;
         }
         Ok(seat)
     }
@@ -191,9 +190,13 @@ impl Transport for LogTransport {
             Some(seat) => (seat, None),
             None => {
                 let (next, gap) = self.resolve(&event, &options.start).await?;
-                (self.seat(&event, holder, next).await?, gap)
+                (self.seat(&event, holder, next)?, gap)
             }
         };
+        if !seat.is_kept() {
+            self.queue.keep(vec![Arc::clone(&seat)]).await?;
+            seat.set_kept();
+        }
         Ok(Member::new(self, event, seat, options, gap).into_subscription())
     }
 

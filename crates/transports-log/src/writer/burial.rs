@@ -1,11 +1,15 @@
 //! Dead letters on their way: they are written in the transaction that forgets the original.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use busgate_core::{EventConfig, EventName, Message, Origin, Result, Story, dead_letter};
+use busgate_core::{ErrorKind, EventConfig, EventName, Message, Origin, Result, Story, dead_letter};
+use tokio::time::Instant;
 
 use super::{Parcel, Writer};
 use crate::{codec, event::Look, lease::Seat, store::Place};
+
+/// How long to wait before a message that could not be read is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A message to be forgotten by its holder, with the letter that remains of it, if one can.
 #[derive(Debug)]
@@ -18,7 +22,8 @@ pub(super) struct Burial {
 }
 
 impl Writer {
-    /// Makes the dead letter of the message that `story` is about; `None` when its event is gone.
+    /// Makes the dead letter of the message that `story` is about; `None` when its event is gone, or when the message
+    /// can't be read now: then the holder reports it again.
     pub(super) fn prepare(&self, seat: Arc<Seat>, story: &Story) -> Option<Burial> {
         let offset = story.offset;
         let log = self.logs.get(&seat.event)?;
@@ -27,6 +32,12 @@ impl Writer {
                 self.letter(&seat, &message, story).map(|letter| (event, letter))
             }
             (Ok(_), Ok(None)) => None,
+            (Ok(_), Err(error)) if error.kind() != ErrorKind::Internal => {
+                let event = log.event.name.as_str();
+                tracing::warn!(event, holder = %seat.holder, offset, %error, "a dead letter has to wait");
+                seat.bury_later(offset, Instant::now() + AGAIN);
+                return None;
+            }
             (Ok(_), Err(error)) | (Err(error), _) => {
                 let event = log.event.name.as_str();
                 tracing::error!(event, holder = %seat.holder, offset, %error, "no dead letter can be written");

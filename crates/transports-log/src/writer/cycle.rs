@@ -187,11 +187,16 @@ fn trim(
     all: bool,
     now: Moment,
 ) -> Result<()> {
-    for log in logs.values_mut() {
-        let touched = stage.logs.contains_key(&log.event.id);
-        if touched || (all && retention::is_due(log, &log.meta, log.oldest, now)) {
-            retention::trim(log, stage.log(log), batch, now)?;
-        }
+    let mut due: Vec<EventId> = stage.logs.keys().copied().collect();
+    if all {
+        let others = logs.iter().filter(|(id, log)| {
+            !stage.logs.contains_key(id) && retention::is_due(log, &log.meta, log.oldest, now)
+        });
+        due.extend(others.map(|(id, _)| *id));
+    }
+    for id in due {
+        let Some(log) = logs.get_mut(&id) else { continue };
+        retention::trim(log, stage.log(log), batch, now)?;
     }
     Ok(())
 }

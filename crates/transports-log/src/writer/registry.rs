@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use busgate_core::{DedupWindow, Error, ErrorKind, EventConfig, EventName, Result};
+use busgate_core::{DEAD_LETTER_PREFIX, DedupWindow, Error, ErrorKind, EventConfig, EventName, Result};
 
 use super::{Log, Meta, Writer};
 use crate::{
@@ -20,10 +20,7 @@ impl Writer {
             let text = format!("event `{name}` is registered with another configuration");
             return Err(Error::new(ErrorKind::Exists, text));
         }
-        if self.logs.len() >= self.config.max_events {
-            let text = format!("there are {} events already", self.config.max_events);
-            return Err(Error::new(ErrorKind::Exhausted, text));
-        }
+        self.check_room(name)?;
         let mut batch = self.store.begin()?;
         let meta = Meta::default();
         let id = batch.new_event();
@@ -33,6 +30,18 @@ impl Writer {
         batch.commit()?;
         self.adopt(&event, meta);
         Ok(event)
+    }
+
+    /// Dead-letter events have as much room again as all others.
+    fn check_room(&self, name: &EventName) -> Result<()> {
+        let is_dead_letter = |name: &EventName| name.as_str().starts_with(DEAD_LETTER_PREFIX);
+        let kind = is_dead_letter(name);
+        let known = self.logs.values().filter(|log| is_dead_letter(&log.event.name) == kind).count();
+        if known < self.config.max_events {
+            return Ok(());
+        }
+        let text = format!("there are {} events already", self.config.max_events);
+        Err(Error::new(ErrorKind::Exhausted, text))
     }
 
     /// Takes an event that is on disk into the books.
