@@ -79,9 +79,9 @@ pub enum Outcome {
     Released,
     /// The lease runs until this time.
     Extended(Instant),
-    /// It is a dead letter at its consumer's word: append it, then [`Group::bury`] it.
+    /// It is a dead letter at its consumer's word: append it, then [`Group::bury`](super::Group::bury) it.
     Rejected(Story),
-    /// Its attempts are used up: append it to the dead letters, then [`Group::bury`] it.
+    /// Its attempts are used up: append it to the dead letters, then [`Group::bury`](super::Group::bury) it.
     DeadLettered(Story),
     /// An earlier epoch, or settled before: nothing changed.
     Stale,
