@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures_core::Stream;
+use futures_util::StreamExt;
 
 use crate::{Cursor, Delivery, Result};
 
@@ -32,14 +33,14 @@ pub struct Gap {
 ///
 /// It is cancel-safe: dropping a pending `next` loses nothing. Dropping the subscription unsubscribes; what it has not
 /// settled stays leased until it is settled by token or the lease runs out, and what it has read ahead returns at once,
-/// uncounted. An `Err` is the last item. The end without one means that the event was unregistered.
+/// uncounted. An `Err` is the last item. The end without one means that the event was unregistered, and stays the end.
 pub struct Subscription(Pin<Box<dyn Stream<Item = Result<Item>> + Send>>);
 
 impl Subscription {
     /// Wraps a transport's stream.
     #[must_use]
     pub fn new(stream: impl Stream<Item = Result<Item>> + Send + 'static) -> Self {
-        Self(Box::pin(stream))
+        Self(Box::pin(stream.fuse()))
     }
 }
 

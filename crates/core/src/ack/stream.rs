@@ -101,7 +101,12 @@ impl Stream {
         self.window.is_open(&state) && state.waiting.len() < self.window.messages.max(MIN_WAITING)
     }
 
-    /// Resolves when room may have been made. Take it before asking [`Stream::has_room`].
+    /// Whether it may have deliveries that this node redelivers: then a settlement can bring the next wake-up nearer.
+    pub(crate) fn redelivers(&self) -> bool {
+        self.state.lock().local
+    }
+
+    /// Resolves when room may have been made, or a deadline set. Take it before asking [`Stream::has_room`].
     pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
         self.wake.notified()
     }
@@ -166,6 +171,8 @@ impl Stream {
         let mut state = self.state.lock();
         if state.entries.contains_key(&seq) {
             state.deadlines.set(seq, until);
+            drop(state);
+            self.wake.notify_one();
         }
     }
 
@@ -178,6 +185,8 @@ impl Stream {
         let settled = match verb {
             Verb::Extend(duration) => {
                 state.deadlines.set(seq, now + *duration);
+                drop(state);
+                self.wake.notify_one();
                 return Settled::Extended;
             }
             Verb::Ack => Settled::Acked,

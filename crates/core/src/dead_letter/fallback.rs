@@ -171,7 +171,8 @@ impl DeadLetters {
 
     /// What `Acked` meant, and the end of a story.
     fn conclude(&self, token: &LeaseToken, is_final: bool, meaning: Settled, settled: Settled) -> Settled {
-        if is_final {
+        // A stale token says nothing of the delivery that came after it.
+        if is_final && settled != Settled::Stale {
             self.stories.lock().held.remove(&place(token));
         }
         if settled == Settled::Acked { meaning } else { settled }

@@ -91,7 +91,7 @@ impl Session {
             let input = tokio::select! {
                 biased;
                 Ok(()) = self.drain.changed() => None,
-                () = changed, if !room => None,
+                () = changed, if !room || self.stream.redelivers() => None,
                 input = self.source.next(), if room => Some(input),
                 () = sleep_until(wake_at) => None,
             };

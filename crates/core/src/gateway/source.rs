@@ -137,6 +137,8 @@ impl Many {
     fn take(&mut self, (event, input): (EventName, Input)) -> Option<Input> {
         if matches!(input, Input::End(End::Closed)) {
             self.known.remove(&event);
+            // It may have been registered anew meanwhile.
+            self.look_at = Instant::now();
             return None;
         }
         Some(input)

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    Channel, end_of,
+    Channel, end_of, ended,
     ring::{Found, Slot},
 };
 use crate::{Cursor, End, Envelope, Error, Gap, Passed, ReadRequest, Result, SlowPolicy, Start};
@@ -103,7 +103,7 @@ impl Follower {
             }
             if self.is_catching_up() {
                 if let Err(error) = self.read_on().await {
-                    return Step::End(End::Failed(error));
+                    return Step::End(ended(error, true));
                 }
                 continue;
             }

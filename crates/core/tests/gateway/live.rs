@@ -99,6 +99,23 @@ async fn a_nacked_broadcast_message_comes_back_to_its_subscriber_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_nack_from_another_door_wakes_a_subscriber_that_waits() {
+    let gateway = gateway().await;
+    let mut session = subscribe(&gateway, broadcast()).await;
+    publish(&gateway, "e", "x").await;
+    let first = next(&mut session).await;
+    let delay = Some(Duration::from_secs(3));
+    let nack = busgate_core::SettleAction::Nack(busgate_core::Nack { delay, error: None });
+    let elsewhere = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        settle(&gateway, &first, nack).await
+    };
+    let waits = tokio::time::timeout(Duration::from_millis(4_100), session.next());
+    let (again, _) = tokio::join!(waits, elsewhere);
+    assert!(matches!(again, Ok(busgate_core::Outgoing::Message(again)) if again.attempt == 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_window_pauses_delivery_until_an_ack() {
     let gateway = gateway().await;
     let mut session = subscribe(&gateway, SubscribeRequest { max_in_flight: Some(2), ..broadcast() }).await;
