@@ -22,7 +22,7 @@ pub enum Stop {
 /// clock of the first one.
 #[async_trait]
 pub trait Harness: fmt::Debug + Send + Sync + 'static {
-    /// Opens a node.
+    /// Opens a node over a back end of its own, or a shared one. A law that is run again opens again.
     async fn open(&self) -> Arc<dyn Transport>;
 
     /// Opens another node over the same back end while `first` runs; `None` when there can be only one.

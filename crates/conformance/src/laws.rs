@@ -18,6 +18,7 @@ pub mod payload;
 pub mod pool;
 pub mod publish;
 pub mod random;
+pub mod recovery;
 pub mod refusal;
 pub mod replay;
 pub mod restart;

@@ -71,6 +71,7 @@ macro_rules! suite {
                 an_ack_frees_one_place
                 a_nack_frees_its_place
                 the_end_of_a_lease_frees_its_place
+                what_came_back_is_not_starved_by_fresh_messages
                 settling_by_token_frees_the_place
                 a_full_member_does_not_stop_the_group
                 a_slow_subscriber_slows_nobody
@@ -204,6 +205,19 @@ macro_rules! suite {
                 work_agrees_with_the_model
                 work_with_restarts_agrees_with_the_model
             }
+            recovery {
+                acks_survive
+                acks_beyond_a_hole_survive
+                what_was_held_comes_back
+                attempts_survive
+                delays_survive
+                the_story_so_far_survives
+                dead_letters_survive
+                checkpoints_survive
+                tokens_settle_after_a_restart
+                epochs_do_not_start_over
+                keys_hold_across_a_restart
+            }
             refusal {
                 replay
                 replay_from_time
@@ -235,19 +249,8 @@ macro_rules! suite {
                 messages_survive
                 what_a_message_carries_survives
                 registrations_survive
-                acks_survive
-                acks_beyond_a_hole_survive
-                what_was_held_comes_back
-                attempts_survive
-                delays_survive
-                the_story_so_far_survives
-                dead_letters_survive
                 the_ids_remembered_survive
                 cursors_survive
-                checkpoints_survive
-                tokens_settle_after_a_restart
-                epochs_do_not_start_over
-                keys_hold_across_a_restart
             }
             settle {
                 an_acked_message_is_done

@@ -1,10 +1,20 @@
 //! The suite itself: it passes a transport that claims nothing and refuses the rest, and fails those that are careless.
 
-use std::{collections::BTreeSet, fs, path::Path, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use busgate_conformance::{Harness, Pace, Stage, Time, Verdict, run};
-use busgate_core::Transport;
+use busgate_conformance::{Broken, Harness, Pace, Stage, Time, Verdict, run};
+use busgate_core::{Tasks, Transport};
 
 use self::live::Live;
 
@@ -74,7 +84,7 @@ mod what_is_ignored_breaks_the_law_of {
 }
 
 async fn breaks(_: Stage) -> Verdict {
-    Err(busgate_conformance::Broken::new("as it should"))
+    Err(Broken::new("as it should"))
 }
 
 #[allow(clippy::panic, reason = "it is what the test is about")]
@@ -115,6 +125,28 @@ fn a_law_that_waits_for_ever_ends_at_its_deadline() {
 #[test]
 fn a_law_that_blocks_its_thread_ends_all_the_same() {
     assert!(run(Time::Real, "law", Hasty, blocks).unwrap_err().to_string().contains("blocked or spun"));
+}
+
+async fn breaks_once_while_the_clock_stands_still(_: Stage) -> Verdict {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    // One moment for the watch on the clock to fall asleep.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    if RUNS.fetch_add(1, Ordering::Relaxed) > 0 {
+        return Ok(());
+    }
+    // As a machine does that has other things to do: no worker of the runtime gets on.
+    let busy = Tasks::new();
+    for _ in 0..2 {
+        busy.spawn(async { thread::sleep(Duration::from_millis(600)) });
+    }
+    thread::sleep(Duration::from_millis(600));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    Err(Broken::new("late"))
+}
+
+#[test]
+fn a_law_broken_while_the_machine_stood_still_is_run_again() {
+    run(Time::Real, "law", Careful, breaks_once_while_the_clock_stands_still).unwrap();
 }
 
 #[test]

@@ -68,8 +68,40 @@ pub async fn the_end_of_a_lease_frees_its_place(stage: Stage) -> Verdict {
     stage.publish(&event, ["a", "b"]).await?;
     let since = Instant::now();
     let _held = member.first("a").await?;
-    member.attempt_after("a", 2, since, lease).await?.ack().await?;
-    member.ack_all(["b"]).await
+    // Which of the two comes first is left open.
+    for nth in 0..2 {
+        let delivery = member.delivery().await?;
+        let came = since.elapsed();
+        ensure!(came + stage.pace().early >= lease, "with the window full {delivery:?} came after {came:?}");
+        ensure!(came <= lease + stage.pace().slack * (nth + 1), "{delivery:?} came after {came:?}");
+        let wanted = if delivery.message.id.as_str() == "a" { 2 } else { 1 };
+        ensure_eq!(delivery.attempt, wanted, "the attempt of `{}`", delivery.message.id);
+        delivery.ack().await?;
+    }
+    Ok(())
+}
+
+/// catches: a message that came back, and waits for as long as there are fresh ones.
+pub async fn what_came_back_is_not_starved_by_fresh_messages(stage: Stage) -> Verdict {
+    if !stage.claims(&[Claim::WorkerPool, Claim::Redelivery, Claim::DelayedRequeue]).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let mut member = stage.subscribe(&event, ask::pool()?.window(4)).await?;
+    stage.publish(&event, ids("m", 20)).await?;
+    stage.nack(&member.lease("m0").await?, Duration::ZERO).await?;
+    let since = Instant::now();
+    for fresh in ids("f", 10_000) {
+        stage.publish(&event, [&fresh]).await?;
+        let delivery = member.delivery().await?;
+        if delivery.message.id.as_str() == "m0" {
+            return Ok(());
+        }
+        delivery.ack().await?;
+        ensure!(since.elapsed() < stage.pace().patience, "fresh messages come, and `m0` waits");
+        stage.pass(stage.pace().short / 50).await;
+    }
+    Err(crate::Broken::new("10,000 fresh messages came before `m0`"))
 }
 
 /// catches: a place that only the subscription's own settling frees.

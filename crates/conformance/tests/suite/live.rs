@@ -58,6 +58,7 @@ impl Transport for Live {
     }
 
     async fn register(&self, event: &EventName, config: &EventConfig) -> Result<()> {
+        config.validate()?;
         let plain = EventConfig {
             dedup_window: config.dedup_window.filter(|window| !window.is_zero()),
             ..config.clone()
@@ -111,6 +112,7 @@ impl Transport for Live {
     ) -> Result<Subscription> {
         let plain = options.mode == Mode::Broadcast { consumer: None } && options.start == Start::Latest;
         self.with(event, |_| Ok(()))?;
+        options.validate()?;
         self.refuse(!plain)?;
         let (sender, receiver) = unbounded_channel();
         self.with(event, |(_, subscribers)| {
