@@ -11,7 +11,11 @@ mod source;
 mod stats;
 mod subscribe;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
@@ -53,6 +57,8 @@ pub(crate) struct Inner {
     /// Changes with every registration made here, for pattern subscriptions.
     registrations: watch::Sender<u64>,
     drain: watch::Sender<Option<Drain>>,
+    /// Whether there can be a drain: set before the first begins.
+    may_drain: AtomicBool,
     tasks: Tasks,
 }
 
@@ -77,6 +83,7 @@ impl Gateway {
             counters: Counters::default(),
             registrations: watch::Sender::new(0),
             drain: watch::Sender::new(None),
+            may_drain: AtomicBool::new(false),
             tasks: Tasks::new(),
         };
         Self { inner: Arc::new(inner) }

@@ -12,6 +12,7 @@ mod cursor;
 mod dead_letter;
 mod dedup;
 mod delivery;
+mod dormant;
 mod envelope;
 mod error;
 mod gateway;
@@ -37,6 +38,7 @@ pub use self::{
     dead_letter::{DEAD_LETTER_META, DeadLetters, Origin, dead_letter},
     dedup::{DEFAULT_MAX_IDS, DedupWindow},
     delivery::Delivery,
+    dormant::Dormant,
     envelope::{ENCODING_SLOTS, Envelope},
     error::{Effect, Error, ErrorKind, Result, Retry},
     gateway::{

@@ -1,11 +1,11 @@
 //! Going away without losing anything: stop intake, tell clients, wait for acks, hand leases back uncounted.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{Gateway, Inner};
-use crate::{Error, Result};
+use crate::{Dormant, Error, Result};
 
 /// How long after a drain a client should come back: a least time, and a spread so that not all come at once.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
@@ -24,7 +24,7 @@ impl Gateway {
     /// Whether the gateway is going away.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.inner.drain.borrow().is_some()
+        self.inner.draining().is_some()
     }
 
     /// Resolves when the gateway starts to go away; at once if it has. For calls that wait for their client.
@@ -38,6 +38,7 @@ impl Gateway {
     /// and then its session ends. Leases that are left go back without counting an attempt.
     pub async fn drain(&self, deadline: Duration) {
         let until = Instant::now() + deadline;
+        self.inner.may_drain.store(true, Ordering::Release);
         self.inner.drain.send_modify(|drain| {
             let until = drain.map_or(until, |earlier| earlier.deadline.min(until));
             *drain = Some(Drain { deadline: until });
@@ -49,9 +50,23 @@ impl Gateway {
 }
 
 impl Inner {
+    /// The drain under way, if there is one. Until there is, nothing is locked: everyone asks this all the time.
+    pub(super) fn draining(&self) -> Option<Drain> {
+        if self.may_drain.load(Ordering::Acquire) { *self.drain.borrow() } else { None }
+    }
+
+    /// Resolves when a drain has begun, or come closer, since now.
+    pub(super) fn drain_changed(&self) -> Dormant {
+        let mut drain = self.drain.subscribe();
+        Dormant::new(async move {
+            // The sender lives as long as the gateway.
+            _ = drain.changed().await;
+        })
+    }
+
     /// Refuses new work while the gateway goes away.
     pub(crate) fn refuse_if_draining(&self) -> Result<()> {
-        if self.drain.borrow().is_none() {
+        if self.draining().is_none() {
             return Ok(());
         }
         Err(Error::unavailable("the gateway is draining").with_retry_after(self.retry_after()))

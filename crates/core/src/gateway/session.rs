@@ -2,15 +2,14 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::watch, time::Instant};
+use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     AckMode, End, Inner, Outbound, Outgoing, SubscribeRequest,
-    drain::Drain,
     source::{Input, Source},
 };
 use crate::{
-    Envelope, LeaseToken, Verb,
+    Dormant, Envelope, LeaseToken, Verb,
     ack::{Claim, Local, OwnerTag, Slot, Stream, Ticket, Window},
 };
 
@@ -27,7 +26,8 @@ pub struct Session {
     ack: AckMode,
     ack_wait: Duration,
     max_age: Option<Duration>,
-    drain: watch::Receiver<Option<Drain>>,
+    /// Resolves when a drain has begun, or come closer, since it was made.
+    drain_changed: Dormant,
     announced: bool,
     paused: bool,
     over: Option<End>,
@@ -43,7 +43,7 @@ impl Session {
     ) -> Self {
         let ack_wait = window.retry.ack_wait;
         let stream = inner.tracker.open(window);
-        let drain = inner.drain.subscribe();
+        let drain_changed = inner.drain_changed();
         let (ack, max_age) = (request.ack, request.max_age);
         Self {
             inner,
@@ -53,7 +53,7 @@ impl Session {
             ack,
             ack_wait,
             max_age,
-            drain,
+            drain_changed,
             announced: false,
             paused: false,
             over: None,
@@ -80,7 +80,7 @@ impl Session {
             if let Some(outgoing) = self.ready(now) {
                 return outgoing;
             }
-            let draining = *self.drain.borrow_and_update();
+            let draining = self.inner.draining();
             let changed = self.stream.changed();
             let room = draining.is_none() && self.has_room();
             let wake_at = match draining {
@@ -90,7 +90,10 @@ impl Session {
             };
             let input = tokio::select! {
                 biased;
-                Ok(()) = self.drain.changed() => None,
+                () = &mut self.drain_changed => {
+                    self.drain_changed = self.inner.drain_changed();
+                    None
+                }
                 () = changed, if !room || self.stream.redelivers() => None,
                 input = self.source.next(), if room => Some(input),
                 () = sleep_until(wake_at) => None,
@@ -137,7 +140,7 @@ impl Session {
         if let Some(end) = &self.over {
             return Some(Outgoing::End(end.clone()));
         }
-        let draining = *self.drain.borrow();
+        let draining = self.inner.draining();
         if let Some(drain) = draining {
             let retry_after = self.inner.retry_after();
             if !self.announced {
@@ -230,7 +233,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.inner.tracker.close(&self.stream);
         let back = self.stream.hand_back();
-        let counted = self.ack == AckMode::Manual && self.drain.borrow().is_none();
+        let counted = self.ack == AckMode::Manual && self.inner.draining().is_none();
         self.settle_later(back.handed_off, Verb::Release { counted });
         self.settle_later(back.kept_back, Verb::Release { counted: false });
     }
