@@ -1,5 +1,7 @@
 //! Publishing: authorized, bounded, stamped, and handed to the transport in one batch.
 
+use std::{future::poll_fn, task::Poll};
+
 use super::{Draft, Gateway, Inner, events::refuse_own, timed_out};
 use crate::{
     Caller, Effect, Error, ErrorKind, EventConfig, EventName, Message, MessageId, Operation, Receipt, Result,
@@ -110,7 +112,11 @@ impl Inner {
 
     async fn publish_in_time(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let count = batch.len();
-        let call = self.transport.publish(event, batch);
+        let mut call = self.transport.publish(event, batch);
+        // What is there at once takes no timer.
+        if let Poll::Ready(answers) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+            return answers;
+        }
         match tokio::time::timeout(self.config.publish_timeout, call).await {
             Ok(answers) => answers,
             Err(_) => vec![Err(timed_out(Effect::Unknown)); count],
