@@ -3,8 +3,13 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use busgate_core::{Cursor, EventConfig, Message, Timestamp};
+use bytes::Bytes;
 
 use crate::config::MemoryConfig;
+
+/// Payloads up to this size are copied to be kept. They come as slices of the buffer that their request was read into,
+/// which would be kept with them: many times what the bounds count.
+const COPIED: usize = 16 * 1024;
 
 /// How much an event holds.
 #[derive(Clone, Debug)]
@@ -93,7 +98,10 @@ impl History {
         self.first + self.ring.partition_point(|held| held.latest < time) as u64
     }
 
-    pub(crate) fn push(&mut self, now: Timestamp, cursor: Cursor, message: Message) {
+    pub(crate) fn push(&mut self, now: Timestamp, cursor: Cursor, mut message: Message) {
+        if message.payload.len() <= COPIED {
+            message.payload = Bytes::copy_from_slice(&message.payload);
+        }
         let weight = message.weight() as u64;
         let latest = self.newest().map_or(message.timestamp, |held| held.latest.max(message.timestamp));
         self.bytes += weight;
@@ -158,6 +166,15 @@ mod tests {
         assert_eq!((light.first(), light.end()), (4, 6));
         assert!(light.bytes() <= 500);
         assert_eq!((young.first(), young.end()), (5, 6));
+    }
+
+    #[test]
+    fn a_small_payload_does_not_keep_the_buffer_it_came_in() {
+        let mut history = history(&EventConfig::default());
+        let buffer = Bytes::from(vec![0; 8192]);
+        let message = Message::new(MessageId::generate(), buffer.slice(..100));
+        history.push(Timestamp::default(), Cursor::new("c").unwrap(), message);
+        assert!(buffer.is_unique());
     }
 
     #[test]
