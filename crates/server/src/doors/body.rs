@@ -2,7 +2,8 @@
 
 use std::{
     convert::Infallible,
-    pin::Pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
@@ -75,10 +76,33 @@ where
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit));
     }
-    match tokio::time::timeout(patience, collect(body, limit)).await {
+    let mut reading = pin!(collect(body, limit));
+    if let Some(read) = soon(reading.as_mut()).await {
+        return read;
+    }
+    match tokio::time::timeout(patience, reading).await {
         Ok(read) => read,
         Err(_) => Err(Error::new(ErrorKind::Timeout, "the body did not come in time")),
     }
+}
+
+/// What `reading` yields now, or after the connection has had one more turn: most bodies came with their head, and take
+/// no timer.
+async fn soon<F: Future>(mut reading: Pin<&mut F>) -> Option<F::Output> {
+    let mut turns = 0;
+    poll_fn(|cx| {
+        let polled = reading.as_mut().poll(cx);
+        turns += 1;
+        if polled.is_pending() && turns == 1 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(match polled {
+            Poll::Ready(read) => Some(read),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 /// A body that comes in one piece is not copied.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::Request};
+use busgate_core::Dormant;
 use http::Response;
 use hyper::{
     body::Incoming,
@@ -126,8 +127,9 @@ where
 {
     let mut connection = pin!(connection);
     tokio::select! {
+        biased;
         ended = connection.as_mut() => return ended,
-        () = goodbye.cancelled() => {}
+        () = Dormant::new(goodbye.cancelled_owned()) => {}
     }
     tell(connection.as_mut());
     connection.await
