@@ -133,6 +133,11 @@ impl SubscribeQuery {
         Ok(())
     }
 
+    /// Takes out the place that a client comes back with by itself, if it does.
+    pub fn take_last_event_id(&mut self) -> Option<Cursor> {
+        self.last_event_id.take()
+    }
+
     /// How payloads are to be written.
     #[must_use]
     pub fn encoding(&self) -> Encoding {

@@ -10,7 +10,7 @@ use axum::{
     extract::{RawQuery, State},
     response::Response,
 };
-use busgate_core::{AckMode, Error, Result};
+use busgate_core::{AckMode, Error, Mode, Result, Start};
 use busgate_wire::{query::SubscribeQuery, sse::EVENT_STREAM};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -65,11 +65,18 @@ pub(crate) async fn stream(
     Extension(id): Extension<RequestId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let options = options(query.as_deref(), &headers)?;
+    let mut options = options(query.as_deref(), &headers)?;
     let encoding = options.encoding();
-    let request = options.into_request(target, AckMode::Auto)?;
+    let back = target.is_wild() && options.take_last_event_id().is_some();
+    let mut request = options.into_request(target, AckMode::Auto)?;
+    // A browser comes back to a pattern with the place of one event of many, and a refusal would be the end of its
+    // stream. A group or a named consumer has its places; any other goes on live, and is told that it missed something.
+    let missed = back && request.mode == Mode::Broadcast { consumer: None };
+    if missed {
+        request.start = Start::Latest;
+    }
     let session = app.gateway.subscribe(&caller, request).await?;
-    let feed = Feed::new(session, encoding, app.doors.heartbeat, id);
+    let feed = Feed::new(session, encoding, app.doors.heartbeat, id, missed);
     let mut response = Response::new(Body::from_stream(feed.into_stream()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));

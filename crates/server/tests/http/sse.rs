@@ -67,6 +67,23 @@ async fn a_cursor_that_retention_passed_by_is_a_gap() {
 }
 
 #[tokio::test]
+async fn a_browser_that_comes_back_to_a_pattern_is_told_of_a_gap() {
+    let gate = Gate::open().await;
+    gate.register("a").await;
+    let first = gate.publish("a", "1").await;
+    let path = "/v1/events/*/stream?start_from=beginning";
+    let mut stream = gate.call("GET", path).header("last-event-id", first.as_str()).stream().await;
+    assert_eq!(stream.next().await.unwrap().kind, "gap");
+    gate.publish("a", "2").await;
+    assert_eq!(stream.next_of("message").await.data["payload"], "Mg==", "live, not all over again");
+    // A group has its own place, whatever the browser says.
+    let path = "/v1/events/*/stream?delivery_mode=worker_pool&start_from=beginning";
+    let mut stream = gate.call("GET", path).header("last-event-id", first).stream().await;
+    assert_eq!(stream.next().await.unwrap().data["payload"], "MQ==");
+    gate.get("/v1/events/*/stream?start_after=x").await.expect_problem(501, "unsupported");
+}
+
+#[tokio::test]
 async fn a_foreign_cursor_is_refused_before_the_stream_begins() {
     let gate = Gate::open().await;
     gate.register("a").await;

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, pin::Pin, time::Duration};
 
-use busgate_core::{End, Outgoing, Session};
+use busgate_core::{End, Gap, Outgoing, Session};
 use busgate_wire::{encoding::Encoding, sse};
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
@@ -30,16 +30,23 @@ pub(super) struct Feed {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    Fresh,
+    Fresh { missed: bool },
     Open,
     Over,
 }
 
 impl Feed {
-    pub(super) fn new(session: Session, encoding: Encoding, heartbeat: Duration, id: RequestId) -> Self {
+    /// `missed`: the stream begins with a gap, of how much nobody knows.
+    pub(super) fn new(
+        session: Session,
+        encoding: Encoding,
+        heartbeat: Duration,
+        id: RequestId,
+        missed: bool,
+    ) -> Self {
         let last = Instant::now();
         let alarm = Box::pin(sleep_until(last + heartbeat));
-        Self { session, encoding, heartbeat, alarm, last, id, state: State::Fresh }
+        Self { session, encoding, heartbeat, alarm, last, id, state: State::Fresh { missed } }
     }
 
     /// The chunks of the answer's body.
@@ -52,9 +59,14 @@ impl Feed {
 
     async fn chunk(&mut self) -> Option<Bytes> {
         match self.state {
-            State::Fresh => {
+            State::Fresh { missed } => {
                 self.state = State::Open;
-                Some(Bytes::from_static(sse::PREAMBLE.as_bytes()))
+                let preamble = Bytes::from_static(sse::PREAMBLE.as_bytes());
+                Some(if missed {
+                    [preamble, sse::gap(&Gap { missed: None, cursor: None })].concat().into()
+                } else {
+                    preamble
+                })
             }
             State::Open => {
                 let chunk = match self.next_or_alarm().await {
