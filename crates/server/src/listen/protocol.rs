@@ -36,7 +36,9 @@ pub(super) async fn detect(stream: &TcpStream, patience: Duration) -> io::Result
         match seen.len() {
             0 => return Ok(None),
             _ if seen == PREFACE => return Ok(Some(Protocol::Http2)),
-            _ if PREFACE.starts_with(seen) => tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await,
+            _ if PREFACE.starts_with(seen) => {
+                tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await
+            }
             _ => return Ok(Some(Protocol::Http1)),
         }
         if Instant::now() >= deadline {
