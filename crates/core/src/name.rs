@@ -92,12 +92,18 @@ impl EventName {
         self.0.starts_with(OWN_PREFIX)
     }
 
+    /// Whether it keeps another event's dead letters.
+    #[must_use]
+    pub fn is_dead_letter(&self) -> bool {
+        self.0.starts_with(DEAD_LETTER_PREFIX)
+    }
+
     /// The event that keeps this event's dead letters; its name may be that much longer than [`MAX_NAME_BYTES`].
     ///
     /// # Errors
     /// `invalid` when this is a dead-letter event itself.
     pub fn dead_letter(&self) -> Result<Self> {
-        if self.0.starts_with(DEAD_LETTER_PREFIX) {
+        if self.is_dead_letter() {
             return Err(Error::invalid(format!("event `{self}` has no dead letters of its own")));
         }
         Self::new(format!("{DEAD_LETTER_PREFIX}{self}"))

@@ -182,6 +182,22 @@ async fn dead_letters_survive_and_are_written_once() {
 }
 
 #[tokio::test]
+async fn a_dead_letter_needs_no_room_among_the_events() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = LogConfig { max_events: 1, ..LogConfig::new(directory.path()) };
+    let log = LogTransport::open(config).await.unwrap();
+    log.register(&event("a"), &EventConfig::default()).await.unwrap();
+    assert!(log.register(&event("b"), &EventConfig::default()).await.is_err());
+    publish_all(&log, "a", 1).await;
+    let mut member = subscribe(&log, "a", pool()).await;
+    assert_eq!(delivery(&mut member).await.reject("bad").await.unwrap(), Settled::Rejected);
+    until("the dead letter", || async {
+        read_all(&log, "_dlq.a").await.is_ok_and(|letters| letters.len() == 1)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_deduplication_window_survives() {
     for killed in [false, true] {
         let mut directory = tempfile::tempdir().unwrap();

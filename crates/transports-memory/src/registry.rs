@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use busgate_core::{Clock, DEAD_LETTER_PREFIX, EventConfig, EventName, Moment, Result};
+use busgate_core::{Clock, EventConfig, EventName, Moment, Result};
 use parking_lot::RwLock;
 use tokio::time::Instant;
 
@@ -39,9 +39,8 @@ struct Topics {
 impl Topics {
     /// Dead-letter events have as much room again as all others.
     fn check_room(&self, event: &EventName, most: usize) -> Result<()> {
-        let is_dead_letter = |name: &EventName| name.as_str().starts_with(DEAD_LETTER_PREFIX);
-        let kind = is_dead_letter(event);
-        let known = self.by_name.keys().filter(|name| is_dead_letter(name) == kind).count();
+        let kind = event.is_dead_letter();
+        let known = self.by_name.keys().filter(|name| name.is_dead_letter() == kind).count();
         if known < most { Ok(()) } else { Err(error::exhausted("events", most)) }
     }
 }

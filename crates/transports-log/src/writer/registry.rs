@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use busgate_core::{DEAD_LETTER_PREFIX, DedupWindow, Error, ErrorKind, EventConfig, EventName, Result};
+use busgate_core::{DedupWindow, Error, ErrorKind, EventConfig, EventName, Result};
 
 use super::{Log, Meta, Writer};
 use crate::{
@@ -34,9 +34,8 @@ impl Writer {
 
     /// Dead-letter events have as much room again as all others.
     fn check_room(&self, name: &EventName) -> Result<()> {
-        let is_dead_letter = |name: &EventName| name.as_str().starts_with(DEAD_LETTER_PREFIX);
-        let kind = is_dead_letter(name);
-        let known = self.logs.values().filter(|log| is_dead_letter(&log.event.name) == kind).count();
+        let kind = name.is_dead_letter();
+        let known = self.logs.values().filter(|log| log.event.name.is_dead_letter() == kind).count();
         if known < self.config.max_events {
             return Ok(());
         }
