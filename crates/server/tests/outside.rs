@@ -37,9 +37,37 @@ scenarios! {
     ws: Node "ws_client.mjs", Gateway::start() =>
         one_event, resumes, gone_holder_hands_back, many_on_one_socket, bad_queries_are_refused,
         bad_frames_are_answered, unregistering_closes, foreign_origins_are_refused;
-    websockets: Python "ws_client.py", Gateway::start() => one_event, encodings, many_on_one_socket, protobuf_frames;
-    eventsource: Node "sse_eventsource.mjs", Gateway::start() => hostile_payloads, hostile_names, resumes_by_last_event_id;
-    chromium: Node "browser.mjs", Gateway::start() => event_source_reads_hostile_payloads, event_source_resumes_by_itself, web_socket_settles;
+    websockets: Python "ws_client.py", Gateway::start() =>
+        one_event, encodings, many_on_one_socket, protobuf_frames, deflated_both_ways;
+    eventsource: Node "sse_eventsource.mjs", Gateway::start() =>
+        hostile_payloads, hostile_names, resumes_by_last_event_id;
+    chromium: Node "browser.mjs", Gateway::start() =>
+        event_source_reads_hostile_payloads, event_source_resumes_by_itself, web_socket_settles;
     page: Node "browser.mjs", Gateway::example("dashboard") => dashboard;
-    sse: Python "sse_client.py", Gateway::start() => httpx_sse, sseclient_py;
+    sse: Python "sse_client.py", Gateway::start() => read_by_httpx_sse, read_by_sseclient_py;
+}
+
+/// The names after a script's `@scenario` (Python) or in its `run({ … })` (Node).
+#[cfg(test)]
+fn scenarios_of(script: &str) -> Vec<&str> {
+    let marked = script.split("@scenario\ndef ").skip(1).filter_map(|rest| rest.split('(').next());
+    let listed =
+        script.split("await run({").nth(1).unwrap_or_default().split("})").next().unwrap_or_default();
+    marked.chain(listed.split(',').map(str::trim).filter(|name| !name.is_empty())).collect()
+}
+
+#[test]
+fn every_scenario_is_run() {
+    let mut seen = 0;
+    for script in gateway::scripts().read_dir().expect("the scripts").flatten() {
+        let text = std::fs::read_to_string(script.path()).expect("a readable script");
+        for name in scenarios_of(&text) {
+            let listed = include_str!("outside.rs")
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .any(|word| word == name);
+            assert!(listed, "{name} of {:?} is not run", script.file_name());
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "only {seen} scenarios found");
 }

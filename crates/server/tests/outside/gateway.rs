@@ -127,7 +127,7 @@ impl Client {
 }
 
 /// Where the scripts lie.
-fn scripts() -> PathBuf {
+pub(crate) fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/outside")
 }
 

@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from google.protobuf import descriptor_pb2
 
 import judge
-from judge import EVERY_BYTE, check, event_name
+from judge import EVERY_BYTE, check, event_name, scenario
 
 pb, rpc = judge.stubs("event/v1/event")
 
@@ -66,6 +66,7 @@ def failure(call):
     return "OK", None
 
 
+@scenario
 def round_trip():
     event = registered()
     sent = dict(id="m-1", key="customer-7", content_type="application/x-bytes", metadata={"Content-Type": "json", "x": "ÿ"})
@@ -88,12 +89,14 @@ def round_trip():
     check("listed", event in listed.events and event in [info.name for info in listed.infos], True)
 
 
+@scenario
 def source_is_the_callers():
     event = registered()
     service.Publish(pb.PublishRequest(event=event), metadata=[("x-source", "billing")], timeout=DEADLINE)
     check("source", next(subscribe(event)).source, "billing")
 
 
+@scenario
 def nacked_comes_back():
     event = registered()
     publish(event, b"again")
@@ -108,6 +111,7 @@ def nacked_comes_back():
     check("acked", ack(second), ["ACKED"])
 
 
+@scenario
 def expired_comes_back():
     event = registered()
     publish(event)
@@ -120,6 +124,7 @@ def expired_comes_back():
     check("acked", ack(second), ["ACKED"])
 
 
+@scenario
 def extended_stays():
     event = registered()
     publish(event)
@@ -141,6 +146,7 @@ def silent(stream):
         pass
 
 
+@scenario
 def dropped_stream_hands_back():
     event = registered()
     publish(event, b"orphan")
@@ -155,6 +161,7 @@ def dropped_stream_hands_back():
     check("acked", ack(second), ["ACKED"])
 
 
+@scenario
 def rejected_is_a_dead_letter():
     event = registered()
     publish(event, b"poison", metadata={"shop": "7"})
@@ -167,6 +174,7 @@ def rejected_is_a_dead_letter():
     check("the story", "cannot parse" in " ".join(dead.metadata.values()), True)
 
 
+@scenario
 def pool_shares_and_broadcast_repeats():
     event = registered()
     streams = [workers(event, max_in_flight=5), workers(event, max_in_flight=5)]
@@ -194,6 +202,7 @@ def pool_shares_and_broadcast_repeats():
         stream.cancel()
 
 
+@scenario
 def batch_answers_per_entry():
     event = registered()
     requests_ = [
@@ -213,6 +222,7 @@ def batch_answers_per_entry():
     check("the successes are there, once", [next(stream).id, next(stream).id], ["a", "c"])
 
 
+@scenario
 def publish_stream_answers_each():
     event = registered()
     count = 500
@@ -247,6 +257,7 @@ class Frames:
         return iter(self.queue.get, None)
 
 
+@scenario
 def consume_settles_on_the_stream():
     event = registered()
     for n in range(4):
@@ -277,6 +288,7 @@ def acks(sequence, *entries):
     return pb.ConsumeRequest(ack=pb.ConsumeAck(sequence=sequence, entries=entries))
 
 
+@scenario
 def resumes_after_a_cursor():
     event = registered()
     cursors = [publish(event, b"%d" % n).cursor for n in range(5)]
@@ -290,6 +302,7 @@ def resumes_after_a_cursor():
     check("a pattern names its event", next(patterned).event, event)
 
 
+@scenario
 def unregistering_ends_with_ok():
     event = registered()
     stream = subscribe(event)
@@ -299,6 +312,7 @@ def unregistering_ends_with_ok():
     check("kind", dict(stream.trailing_metadata()).get("busgate-error-kind"), "closed")
 
 
+@scenario
 def errors_come_from_one_table():
     event = registered()
     check("bad name", failure(lambda: publish("not a name")), ("INVALID_ARGUMENT", "invalid"))
@@ -320,6 +334,7 @@ def errors_come_from_one_table():
     check("and it lives", service.Health(pb.HealthRequest(), timeout=DEADLINE).status, pb.HEALTH_STATUS_HEALTHY)
 
 
+@scenario
 def health_is_served():
     health = health_pb2_grpc.HealthStub(channel)
     for name in ("", "event.v1.EventService"):
@@ -329,6 +344,7 @@ def health_is_served():
           "NOT_FOUND")
 
 
+@scenario
 def reflection_tells_all():
     for version in ("v1", "v1alpha"):
         ask = channel.stream_stream(
@@ -353,6 +369,7 @@ def reflection_tells_all():
         check(f"{version} describes", methods >= {"Publish", "Subscribe", "Ack", "Consume", "PublishBatch"}, True)
 
 
+@scenario
 def grpc_web_answers():
     body = b"\0" + len(b"").to_bytes(4, "big")
     answer = requests.post(
@@ -369,6 +386,7 @@ def grpc_web_answers():
     check("trailers", (trailers[0], b"grpc-status:0" in trailers.replace(b" ", b"")), (0x80, True))
 
 
+@scenario
 def many_streams_on_one_connection():
     event = registered()
     streams = [subscribe(event, start_from=pb.START_POSITION_LATEST) for _ in range(300)]
@@ -380,6 +398,7 @@ def many_streams_on_one_connection():
     check("all got it", {next(stream).payload for stream in streams}, {b"all"})
 
 
+@scenario
 def drain_ends_with_unavailable():
     event = registered()
     publish(event)
@@ -391,4 +410,4 @@ def drain_ends_with_unavailable():
     check("end", failure(lambda: next(stream)), ("UNAVAILABLE", "unavailable"))
 
 
-judge.run({name: scenario for name, scenario in globals().items() if callable(scenario)})
+judge.run()

@@ -57,7 +57,16 @@ def well_known():
     return os.path.join(os.path.dirname(protoc.__file__), "_proto")
 
 
-def run(scenarios):
+_scenarios = {}
+
+
+def scenario(function):
+    """Marks what a test can ask for; outside.rs lists every one."""
+    _scenarios[function.__name__] = function
+    return function
+
+
+def run():
     """Runs the scenario named on the command line."""
-    scenarios[sys.argv[1]]()
+    _scenarios[sys.argv[1]]()
     print(f"{_checks} checks")

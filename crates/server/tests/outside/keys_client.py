@@ -9,7 +9,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 import judge
-from judge import HTTP, check, run
+from judge import HTTP, check, run, scenario
 
 pb, rpc = judge.stubs("event/v1/event")
 service = rpc.EventServiceStub(grpc.insecure_channel(judge.GRPC))
@@ -58,6 +58,7 @@ def opened():
         check("published", rest("POST", f"/v1/events/{event}/messages", "owner", json={"text": "x"}).status_code, 200)
 
 
+@scenario
 def nobody_comes_in():
     opened()
     for name in (None, "nobody"):
@@ -76,6 +77,7 @@ def nobody_comes_in():
     check("probes need none", requests.get(f"http://{HTTP}/readyz", timeout=DEADLINE).status_code, 200)
 
 
+@scenario
 def rules_hold_on_every_door():
     opened()
     beginning = pb.START_POSITION_BEGINNING
@@ -107,6 +109,7 @@ def rules_hold_on_every_door():
         check("publish on a socket", (frame["ref"], frame["code"]), ("1", "denied"))
 
 
+@scenario
 def a_lease_has_one_owner():
     opened()
     workers = pb.SubscribeRequest(event="orders.created", delivery_mode=pb.DELIVERY_MODE_WORKER_POOL,
@@ -127,6 +130,7 @@ def a_lease_has_one_owner():
     stream.cancel()
 
 
+@scenario
 def idle_streams_show_signs_of_life():
     opened()
     with requests.get(f"http://{HTTP}/v1/events/orders.created/stream", headers=bearer("stock"), stream=True, timeout=5) as answer:
@@ -141,4 +145,4 @@ def idle_streams_show_signs_of_life():
         check("WebSocket", json.loads(socket.recv(timeout=5)), {"type": "heartbeat"})
 
 
-run({name: scenario for name, scenario in globals().items() if callable(scenario)})
+run()

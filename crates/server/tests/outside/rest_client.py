@@ -8,7 +8,7 @@ import subprocess
 
 import requests
 
-from judge import EVERY_BYTE, HTTP, check, event_name, run
+from judge import EVERY_BYTE, HTTP, check, event_name, run, scenario
 
 DEADLINE = 20
 BASE = f"http://{HTTP}"
@@ -32,6 +32,7 @@ def curl(line):
     return json.loads(answer.stdout or b"{}")
 
 
+@scenario
 def the_seeds_curl_lines():
     curl("curl -X POST http://localhost:8080/v1/events/order.created")
     check("listed", "order.created" in curl("curl http://localhost:8080/v1/events")["events"], True)
@@ -52,6 +53,7 @@ def the_seeds_curl_lines():
     check("event", (data["payload"], data["metadata"]), ("eyJpZCI6Im9yZGVyLTEifQ==", {"source": "api"}))
 
 
+@scenario
 def every_way_to_publish():
     event = registered()
     path = f"/v1/events/{event}/messages"
@@ -76,6 +78,7 @@ def every_way_to_publish():
     check("deduplicated", [answer["duplicate"] for answer in twice], [False, True])
 
 
+@scenario
 def batches_answer_per_entry():
     event = registered()
     path = f"/v1/events/{event}/messages:batch"
@@ -101,6 +104,7 @@ def problem(answer, status, code):
     check(f"{what}: headers", (answer.headers["busgate-error-kind"], answer.headers["x-request-id"]), (code, body["request_id"]))
 
 
+@scenario
 def bad_input_is_answered_from_the_table():
     event = registered()
     path = f"/v1/events/{event}/messages"
@@ -134,6 +138,7 @@ def bad_input_is_answered_from_the_table():
     check("and it lives", call("GET", "/readyz").status_code, 200)
 
 
+@scenario
 def broken_http_hurts_nobody():
     host, port = HTTP.split(":")
     requests_ = [b"\0" * 64, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /%ZZ HTTP/1.1\r\nhost: x\r\n\r\n",
@@ -156,6 +161,7 @@ def broken_http_hurts_nobody():
     check("and it lives", call("GET", "/readyz").status_code, 200)
 
 
+@scenario
 def what_runs_beside():
     check("alive", call("GET", "/healthz").status_code, 200)
     check("ready", call("GET", "/readyz").status_code, 200)
@@ -177,4 +183,4 @@ def what_runs_beside():
     problem(call("GET", f"/v1/events/{event}"), 404, "not_found")
 
 
-run({name: scenario for name, scenario in globals().items() if callable(scenario)})
+run()

@@ -10,7 +10,7 @@ import httpx_sse
 import requests
 import sseclient
 
-from judge import HTTP, check, event_name, run
+from judge import HTTP, check, event_name, run, scenario
 
 DEADLINE = 20
 
@@ -102,7 +102,14 @@ def hostile_payloads(reader):
     check("resumed strictly after", [cursor for cursor, _ in rest], cursors[-3:])
 
 
-run({
-    "httpx_sse": lambda: hostile_payloads(by_httpx),
-    "sseclient_py": lambda: hostile_payloads(by_sseclient),
-})
+@scenario
+def read_by_httpx_sse():
+    hostile_payloads(by_httpx)
+
+
+@scenario
+def read_by_sseclient_py():
+    hostile_payloads(by_sseclient)
+
+
+run()

@@ -7,7 +7,7 @@ import requests
 from websockets.sync.client import connect
 
 import judge
-from judge import EVERY_BYTE, HTTP, check, event_name
+from judge import EVERY_BYTE, HTTP, check, event_name, scenario
 
 DEADLINE = 20
 
@@ -42,6 +42,7 @@ def frames(socket, wanted="message"):
             raise AssertionError(f"unexpected frame {frame}")
 
 
+@scenario
 def one_event():
     event = registered()
     receipt = publish(event, EVERY_BYTE)
@@ -61,6 +62,7 @@ def one_event():
         check("the open one", statuses(third["ack_id"]), ["acked"])
 
 
+@scenario
 def encodings():
     event = registered()
     publish(event, '{"a": [1, "\u00e9\u2028"]}'.encode(), **{"content-type": "application/octet-stream"})
@@ -73,6 +75,7 @@ def encodings():
             check(encoding, next(frames(socket))[field], want)
 
 
+@scenario
 def many_on_one_socket():
     event = registered()
     with connect(f"ws://{HTTP}/v1/ws", subprotocols=["busgate.v1.json"]) as socket:
@@ -89,6 +92,7 @@ def many_on_one_socket():
         check("really", statuses(message["ack_id"]), ["stale"])
 
 
+@scenario
 def protobuf_frames():
     ws, _, pb, _ = judge.stubs("busgate/ws/v1/frames", "event/v1/event")
     event = registered()
@@ -122,6 +126,7 @@ def protobuf_frames():
         check("ping", receive("ok").ok.ref, "!")
 
 
+@scenario
 def deflated_both_ways():
     """The package offers permessage-deflate and does the other half of it itself."""
     event = registered()
@@ -150,4 +155,4 @@ def deflated_both_ways():
                 break
 
 
-judge.run({name: scenario for name, scenario in globals().items() if callable(scenario)})
+judge.run()
