@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::gate::Gate;
 
 const STREAM: &str = "/v1/events/a/stream";
@@ -144,6 +146,29 @@ async fn settled(gate: &Gate) {
         }
     };
     tokio::time::timeout(crate::client::PATIENCE, settled).await.expect("acks follow the hand-off");
+}
+
+/// Two of them in one chunk would be a copy of both, for each subscriber.
+#[tokio::test]
+async fn a_large_message_is_a_chunk_of_its_own() {
+    let gate = Gate::open().await;
+    gate.register("a").await;
+    for _ in 0..3 {
+        gate.publish("a", &"x".repeat(200_000)).await;
+    }
+    let mut socket = tokio::net::TcpStream::connect(gate.address()).await.unwrap();
+    let head = format!("GET {STREAM}?start_from=beginning&encoding=text HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    let all = async {
+        while read.len() < 600_000 {
+            socket.read_buf(&mut read).await.unwrap();
+        }
+    };
+    tokio::time::timeout(crate::client::PATIENCE, all).await.unwrap();
+    let text = String::from_utf8(read).unwrap();
+    let sizes = text.lines().filter_map(|line| usize::from_str_radix(line, 16).ok());
+    assert!(sizes.max().unwrap() < 300_000);
 }
 
 #[tokio::test]

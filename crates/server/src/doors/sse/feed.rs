@@ -100,11 +100,12 @@ impl Feed {
         }
     }
 
-    /// One chunk of this item and of all that is there already. An item alone is not copied.
+    /// One chunk of this item and of all that is there already. An item alone is not copied, nor is one that fills a
+    /// chunk: its bytes are shared by all subscribers, however many of them do not read.
     fn gather(&mut self, first: Outgoing) -> Bytes {
         let mut whole = self.encode(first);
         let mut chunk = BytesMut::new();
-        while self.state == State::Open && chunk.len() < CHUNK {
+        while self.state == State::Open && whole.len().max(chunk.len()) < CHUNK {
             let Some(outgoing) = self.session.try_next() else { break };
             if chunk.is_empty() {
                 chunk.extend_from_slice(&std::mem::take(&mut whole));
