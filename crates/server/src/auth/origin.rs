@@ -1,7 +1,5 @@
 //! Which web pages may call: the gateway's own, and those that are listed.
 
-use std::net::IpAddr;
-
 use busgate_core::{Error, ErrorKind, Result};
 use http::{
     HeaderMap, Uri,
@@ -63,9 +61,12 @@ impl Origins {
 
     /// Whether a host is a public name: what a page can make resolve to this machine (DNS rebinding).
     fn is_foreign(&self, authority: &str) -> bool {
+        if is_address(authority) {
+            return false;
+        }
         let (host, port) = host_port(authority);
         let name = host.trim_end_matches('.');
-        let local = !name.contains('.') || name.ends_with(".localhost") || is_ip(name);
+        let local = !name.contains('.') || name.ends_with(".localhost");
         !local && !self.listed.iter().any(|pattern| pattern.matches_host(name, port))
     }
 }
@@ -150,8 +151,10 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-fn is_ip(name: &str) -> bool {
-    name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+/// Whether an authority is an IP address: no domain ends in digits alone, nor has brackets.
+fn is_address(authority: &str) -> bool {
+    authority.starts_with('[')
+        || authority.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b':'))
 }
 
 fn denied(message: &'static str) -> Error {
@@ -226,12 +229,20 @@ mod tests {
     #[test]
     fn without_keys_a_public_name_for_this_machine_is_refused() {
         let local = Origins::new(&["ok.example".into()], true);
-        for host in
-            ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "gate", "a.localhost", "ok.example:8080"]
-        {
+        for host in [
+            "localhost:8080",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "gate",
+            "a.localhost",
+            "ok.example:8080",
+            "127.0.0.1",
+        ] {
             assert!(check(&local, host, ""), "{host}");
         }
-        assert!(!check(&local, "evil.example:8080", "http://evil.example:8080"));
+        for host in ["evil.example:8080", "127.0.0.1.evil.example", "evil.example."] {
+            assert!(!check(&local, host, ""), "{host}");
+        }
     }
 
     #[test]

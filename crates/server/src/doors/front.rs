@@ -6,9 +6,9 @@ use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 
 use axum::Router;
 use busgate_core::{Error, ErrorKind, Result};
-use busgate_wire::status::{KIND_HEADER, REQUEST_ID_HEADER};
+use busgate_wire::status::KIND_HEADER;
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tower::ServiceExt;
@@ -16,12 +16,10 @@ use tower::ServiceExt;
 use super::{
     body::{Never, Payload},
     problem::{self, Problem},
-    request_id::RequestId,
+    request_id::{self, RequestId},
     rest,
 };
 use crate::{app::App, listen::Peer, metrics::Door};
-
-const REQUEST_ID: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 
 /// The HTTP doors of one listener.
 #[derive(Debug)]
@@ -56,11 +54,9 @@ impl Front {
             Ok(response) => response,
             Err(error) => problem::answer(&error, &id).map(Payload::from),
         };
-        response.headers_mut().insert(REQUEST_ID, id.header());
-        let failed =
-            response.headers().get(KIND_HEADER).and_then(|kind| ErrorKind::from_name(kind.to_str().ok()?));
+        response.headers_mut().insert(request_id::HEADER, id.header());
         let elapsed = started.elapsed();
-        self.app.metrics.door(door).observe(failed, elapsed);
+        self.app.metrics.door(door).observe(failure(&response), elapsed);
         tracing::debug!(request_id = %id, status = response.status().as_u16(), ?elapsed, "answered");
         Ok(response)
     }
@@ -111,9 +107,8 @@ impl Front {
             return Err(error);
         }
         let status = response.status();
-        if !(status.is_client_error() || status.is_server_error())
-            || response.headers().contains_key(KIND_HEADER)
-        {
+        let refused = status.is_client_error() || status.is_server_error();
+        if !refused || failure(&response).is_some() {
             return Ok(response.map(Payload::Stream));
         }
         let mut described = problem::answer_to(status, id).map(Payload::from);
@@ -122,6 +117,14 @@ impl Front {
         }
         Ok(described)
     }
+}
+
+/// The kind of error that an answer tells of.
+fn failure<B>(response: &Response<B>) -> Option<ErrorKind> {
+    if response.status().is_success() {
+        return None;
+    }
+    response.headers().get(KIND_HEADER).and_then(|kind| ErrorKind::from_name(kind.to_str().ok()?))
 }
 
 /// Where in the path the event's name stands, if this is the call that everything is about. Names that are not

@@ -8,8 +8,12 @@ use std::{
     },
 };
 
-use http::{HeaderMap, HeaderValue};
+use busgate_wire::status::REQUEST_ID_HEADER;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
+
+/// The header it travels in.
+pub(super) const HEADER: HeaderName = HeaderName::from_static(REQUEST_ID_HEADER);
 
 /// The longest id that a client may bring along.
 const MAX_BYTES: usize = 128;
@@ -26,7 +30,7 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 impl RequestId {
     /// The id that the request brings along, if it is sane, else a new one.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        match headers.get(busgate_wire::status::REQUEST_ID_HEADER) {
+        match headers.get(&HEADER) {
             Some(value) if is_sane(value.as_bytes()) => Self(value.clone()),
             _ => Self::generate(),
         }

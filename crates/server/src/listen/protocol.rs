@@ -37,7 +37,7 @@ pub(super) async fn detect(stream: &TcpStream, patience: Duration) -> io::Result
             0 => return Ok(None),
             _ if seen == PREFACE => return Ok(Some(Protocol::Http2)),
             _ if PREFACE.starts_with(seen) => {
-                tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await
+                tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
             }
             _ => return Ok(Some(Protocol::Http1)),
         }

@@ -11,10 +11,7 @@ use busgate_wire::json::{self, JSON, NDJSON};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::{
-    Answer, answer,
-    publish::{along, essence},
-};
+use super::{Answer, answer, publish::Said};
 use crate::{
     app::App,
     doors::{
@@ -42,8 +39,9 @@ pub(super) async fn publish(
     let body = body::read(body, app.doors.max_body_bytes, app.doors.body_timeout).await?;
     let mut places = Vec::new();
     let mut drafts = Vec::new();
-    for read in entries(&headers, &body, &event)? {
-        let drafted = read.and_then(|mut draft| along(&headers, &mut draft).map(|()| draft));
+    let said = Said::read(&headers);
+    for read in entries(&said, &body, &event)? {
+        let drafted = read.and_then(|mut draft| said.complete(&mut draft).map(|()| draft));
         places.push(drafted.map(|draft| drafts.push(draft)));
     }
     app.admit(&caller, drafts.len())?;
@@ -51,8 +49,8 @@ pub(super) async fn publish(
     Ok(answer(&json::batch_answer(&in_place(places, published))))
 }
 
-fn entries(headers: &HeaderMap, body: &Bytes, event: &EventName) -> Result<Vec<Result<Draft>>> {
-    match essence(headers) {
+fn entries(said: &Said<'_>, body: &Bytes, event: &EventName) -> Result<Vec<Result<Draft>>> {
+    match said.essence() {
         Some(kind) if kind.eq_ignore_ascii_case(JSON) => json::read_batch(body, event),
         Some(kind) if kind.eq_ignore_ascii_case(NDJSON) => Ok(json::read_lines(body, event)),
         _ => Err(Error::invalid(format!("content-type must be {JSON} or {NDJSON}"))),

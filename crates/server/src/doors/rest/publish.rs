@@ -9,7 +9,7 @@ use axum::{
 use busgate_core::{Draft, Error, EventName, MessageId, Result};
 use busgate_wire::json::{self, JSON};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use http_body::Body;
 
 use super::Answer;
@@ -22,13 +22,61 @@ use crate::{
     },
 };
 
-const MESSAGE_ID: HeaderName = HeaderName::from_static("x-message-id");
-const MESSAGE_KEY: HeaderName = HeaderName::from_static("x-message-key");
-const SOURCE: HeaderName = HeaderName::from_static("x-source");
 const META_PREFIX: &str = "x-meta-";
-/// W3C trace context travels from publisher to consumer as metadata.
-const TRACE: [HeaderName; 2] =
-    [HeaderName::from_static("traceparent"), HeaderName::from_static("tracestate")];
+
+/// What the headers say of a message, found in one pass.
+#[derive(Default)]
+pub(super) struct Said<'a> {
+    content_type: Option<&'a HeaderValue>,
+    source: Option<&'a HeaderValue>,
+    id: Option<&'a HeaderValue>,
+    key: Option<&'a HeaderValue>,
+    /// W3C trace context travels from publisher to consumer as metadata.
+    trace: [Option<(&'static str, &'a HeaderValue)>; 2],
+}
+
+impl<'a> Said<'a> {
+    pub(super) fn read(headers: &'a HeaderMap) -> Self {
+        let mut said = Self::default();
+        let [parent, state] = &mut said.trace;
+        for (name, value) in headers {
+            match name.as_str() {
+                "content-type" => said.content_type = Some(value),
+                "x-source" => said.source = Some(value),
+                "x-message-id" => said.id = Some(value),
+                "x-message-key" => said.key = Some(value),
+                "traceparent" => *parent = Some(("traceparent", value)),
+                "tracestate" => *state = Some(("tracestate", value)),
+                _ => {}
+            }
+        }
+        said
+    }
+
+    /// The content type without its parameters.
+    pub(super) fn essence(&self) -> Option<&'a str> {
+        let content_type = self.content_type?.to_str().ok()?;
+        Some(content_type.split(';').next().unwrap_or_default().trim())
+    }
+
+    /// Whether the body is a JSON description.
+    fn is_json(&self) -> bool {
+        self.essence().is_some_and(|essence| essence.eq_ignore_ascii_case(JSON))
+    }
+
+    /// Adds what holds whatever the body is: who publishes, and the trace.
+    pub(super) fn complete(&self, draft: &mut Draft) -> Result<()> {
+        if let Some(source) = self.source {
+            draft.source = Some(text("x-source", source)?.to_owned());
+        }
+        for (name, value) in self.trace.into_iter().flatten() {
+            if !draft.metadata.contains_key(name) {
+                draft.metadata.insert(name.to_owned(), text(name, value)?.to_owned());
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Publishes one message.
 ///
@@ -73,73 +121,44 @@ where
     let caller = app.caller(headers)?;
     let event = EventName::new(event)?;
     no_options(query)?;
-    let body = body::read(body, limit(headers, &app.doors), app.doors.body_timeout).await?;
-    let draft = draft(headers, body, &event)?;
+    let said = Said::read(headers);
+    let json = said.is_json();
+    let body = body::read(body, limit(json, &app.doors), app.doors.body_timeout).await?;
+    let mut draft = if json { json::read_publish(&body, &event)? } else { raw(headers, &said, body)? };
+    said.complete(&mut draft)?;
     app.admit(&caller, 1)?;
     let receipt = app.gateway.publish_one(&caller, &event, draft).await?;
-    let mut response = Response::new(Payload::Whole(json::to_bytes(&json::publish_answer(&receipt))));
+    let mut response = Response::new(Payload::Whole(json::write_receipt(&receipt)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
     Ok(response)
 }
 
 /// JSON takes more room than the payload in it, even if every character is written as an escape.
-fn limit(headers: &HeaderMap, doors: &DoorOptions) -> usize {
-    if !is_json(headers) {
+fn limit(json: bool, doors: &DoorOptions) -> usize {
+    if !json {
         return doors.max_payload_bytes;
     }
     doors.max_payload_bytes.saturating_mul(6).saturating_add(256 * 1024).min(doors.max_body_bytes)
 }
 
-fn draft(headers: &HeaderMap, body: Bytes, event: &EventName) -> Result<Draft> {
-    let mut draft = if is_json(headers) { json::read_publish(&body, event)? } else { raw(headers, body)? };
-    along(headers, &mut draft)?;
-    Ok(draft)
-}
-
-/// What the headers say of a message, whatever its body is.
-pub(super) fn along(headers: &HeaderMap, draft: &mut Draft) -> Result<()> {
-    if let Some(source) = headers.get(SOURCE) {
-        draft.source = Some(text("x-source", source)?.to_owned());
-    }
-    for name in TRACE {
-        if let Some(value) = headers.get(&name)
-            && !draft.metadata.contains_key(name.as_str())
-        {
-            draft.metadata.insert(name.as_str().to_owned(), text(name.as_str(), value)?.to_owned());
-        }
-    }
-    Ok(())
-}
-
-fn raw(headers: &HeaderMap, payload: Bytes) -> Result<Draft> {
+fn raw(headers: &HeaderMap, said: &Said<'_>, payload: Bytes) -> Result<Draft> {
     let mut draft = Draft { payload, ..Draft::default() };
     for (name, value) in headers {
         if let Some(key) = name.as_str().strip_prefix(META_PREFIX) {
-            let twice =
-                draft.metadata.insert(key.to_owned(), text(name.as_str(), value)?.to_owned()).is_some();
-            if twice {
+            let value = text(name.as_str(), value)?.to_owned();
+            if draft.metadata.insert(key.to_owned(), value).is_some() {
                 return Err(Error::invalid(format!("header {name} stands twice")));
             }
         }
     }
-    let header = |name: HeaderName| headers.get(&name).map(|value| text(name.as_str(), value)).transpose();
-    draft.id = header(MESSAGE_ID)?.map(MessageId::new).transpose()?;
-    draft.key = header(MESSAGE_KEY)?.map(ToOwned::to_owned);
-    draft.content_type = header(CONTENT_TYPE)?.map(ToOwned::to_owned);
+    let id = said.id.map(|id| text("x-message-id", id)).transpose()?;
+    draft.id = id.map(MessageId::new).transpose()?;
+    draft.key = said.key.map(|key| text("x-message-key", key)).transpose()?.map(ToOwned::to_owned);
+    let content_type = said.content_type.map(|kind| text("content-type", kind)).transpose()?;
+    draft.content_type = content_type.map(ToOwned::to_owned);
     Ok(draft)
 }
 
 fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str> {
     std::str::from_utf8(value.as_bytes()).map_err(|_| Error::invalid(format!("header {name} is not UTF-8")))
-}
-
-/// Whether the body is a JSON description.
-fn is_json(headers: &HeaderMap) -> bool {
-    essence(headers).is_some_and(|essence| essence.eq_ignore_ascii_case(JSON))
-}
-
-/// The content type without its parameters.
-pub(super) fn essence(headers: &HeaderMap) -> Option<&str> {
-    let content_type = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(content_type.split(';').next().unwrap_or_default().trim())
 }
