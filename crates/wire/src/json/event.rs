@@ -33,7 +33,7 @@ pub struct ConfigBody {
 /// proto3 JSON reads a 64-bit number as a number or as text.
 fn count<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(untagged, expecting = "expected a whole number of 64 bits, as a number or as text")]
     enum Count {
         Number(u64),
         Text(String),
@@ -43,7 +43,7 @@ fn count<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error
         Some(Count::Number(number)) => Ok(Some(number.to_string())),
         Some(Count::Text(text)) => match text.parse::<u64>() {
             Ok(number) => Ok(Some(number.to_string())),
-            Err(_) => Err(de::Error::custom("not a number of 64 bits")),
+            Err(_) => Err(de::Error::custom("expected a whole number of 64 bits, as a number or as text")),
         },
     }
 }
@@ -276,6 +276,14 @@ mod tests {
         assert_eq!(read_config(snake).unwrap(), expected);
         assert_eq!(read_config(camel).unwrap(), expected);
         assert_eq!(read_config(&to_bytes(&ConfigBody::from(&expected))).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_bad_number_is_told_in_words_for_people() {
+        for bad in ["-1", "1.5", "18446744073709551616", "\"x\"", "[]"] {
+            let error = read_config(format!(r#"{{"retention_messages":{bad}}}"#).as_bytes()).unwrap_err();
+            assert!(error.message().contains("a whole number of 64 bits"), "{error}");
+        }
     }
 
     #[test]
