@@ -3,7 +3,6 @@
 use std::{
     io::{BufRead, BufReader, Read},
     process::Stdio,
-    time::Duration,
 };
 
 use clap::Args;
@@ -11,7 +10,8 @@ use clap::Args;
 use crate::{
     Failure,
     ingest::{figures, register},
-    process::{LOAD_CORE, Server, pinned},
+    load,
+    process::Server,
     report::{Table, median, thousands},
 };
 
@@ -35,11 +35,13 @@ pub(crate) struct Options {
 struct Found {
     rate: f64,
     cpu_micros: f64,
-    p99_millis: f64,
+    p50_micros: f64,
+    p99_micros: f64,
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let mut table = Table::new(&["load", "server", "deliveries/s", "µs CPU each", "CPU ÷ floor", "p99 ms"]);
+    let mut table =
+        Table::new(&["load", "server", "deliveries/s", "µs CPU each", "CPU ÷ floor", "p50 µs", "p99 µs"]);
     for (load, rate) in [("paced", Some(options.rate)), ("window 8", None)] {
         let doors = ["floor-send", "sse", "websocket"];
         let mut found: Vec<Vec<Found>> = doors.iter().map(|_| Vec::new()).collect();
@@ -58,7 +60,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
                 thousands(middle(|found| found.rate)),
                 format!("{:.1}", middle(|found| found.cpu_micros)),
                 format!("{:.2}", median(ratios)),
-                format!("{:.1}", middle(|found| found.p99_millis)),
+                format!("{:.0}", middle(|found| found.p50_micros)),
+                format!("{:.0}", middle(|found| found.p99_micros)),
             ]);
         }
     }
@@ -72,12 +75,8 @@ fn measure(door: &str, options: &Options, rate: Option<f64>) -> Result<Found, Fa
     if !is_floor {
         register(&server)?;
     }
-    let mut load = pinned(LOAD_CORE, &std::env::current_exe()?);
-    load.args(["load", if is_floor { "sse" } else { door }, "--address", &server.address.to_string()]);
-    load.args(["--connections", &options.subscribers.to_string(), "--seconds", &options.seconds.to_string()]);
-    if let Some(rate) = rate {
-        load.args(["--rate", &rate.to_string()]);
-    }
+    let kind = if is_floor { "sse" } else { door };
+    let mut load = load::command(kind, &server, options.subscribers, options.seconds, rate)?;
     let mut load = load.stdout(Stdio::piped()).spawn()?;
     let mut output = BufReader::new(load.stdout.take().ok_or("the load generator has no output")?);
     // Connecting is not part of the measurement.
@@ -87,11 +86,12 @@ fn measure(door: &str, options: &Options, rate: Option<f64>) -> Result<Found, Fa
     output.read_to_string(&mut printed)?;
     let cpu = server.cpu()? - before;
     load.wait()?;
-    let [_, deliveries, seconds, _, p99] = figures(&printed).ok_or("the load generator failed")?;
-    let p99 = Duration::from_secs_f64(p99 / 1e6);
+    let [_, deliveries, seconds, p50_micros, p99_micros] =
+        figures(&printed).ok_or("the load generator failed")?;
     Ok(Found {
         rate: deliveries / seconds,
         cpu_micros: cpu.as_secs_f64() * 1e6 / deliveries,
-        p99_millis: p99.as_secs_f64() * 1e3,
+        p50_micros,
+        p99_micros,
     })
 }

@@ -5,8 +5,8 @@ use std::process::Command;
 use clap::Args;
 
 use crate::{
-    Failure,
-    process::{LOAD_CORE, Server, pinned},
+    Failure, load,
+    process::Server,
     report::{Table, median, thousands},
 };
 
@@ -74,9 +74,7 @@ fn row(table: &mut Table, connections: usize, name: &str, found: &[Found], ratio
 }
 
 fn measure(server: &Server, connections: usize, seconds: f64) -> Result<Found, Failure> {
-    let mut load = pinned(LOAD_CORE, &std::env::current_exe()?);
-    load.args(["load", "post", "--address", &server.address.to_string()]);
-    load.args(["--connections", &connections.to_string(), "--seconds", &seconds.to_string()]);
+    let mut load = load::command("post", server, connections, seconds, None)?;
     let before = server.cpu()?;
     let output = load.output()?;
     let cpu = server.cpu()? - before;

@@ -3,11 +3,19 @@
 mod post;
 mod subscribe;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::Command, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use crate::Failure;
+use crate::{
+    Failure,
+    process::{LOAD_CORE, Server, pinned},
+};
+
+/// How long a load generator waits for something to happen before it looks again. Were it to sleep, the server would
+/// pay for waking it, which costs more than a send, on every message when the server is slower than the generator and on
+/// none when it is faster. Clients on other machines are not woken by the server's processor.
+const NEVER_SLEEPS: Duration = Duration::ZERO;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -44,6 +52,21 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Kind::Sse => subscribe::run(options, subscribe::SSE),
         Kind::Websocket => subscribe::run(options, subscribe::WEBSOCKET),
     }
+}
+
+/// A load generator of its own process: `kind` is what it does, `rate` as in [`Options`].
+pub(crate) fn command(
+    kind: &str,
+    server: &Server,
+    connections: usize,
+    seconds: f64,
+    rate: Option<f64>,
+) -> Result<Command, Failure> {
+    let mut load = pinned(LOAD_CORE, &std::env::current_exe()?);
+    load.args(["load", kind, "--address", &server.address.to_string()]);
+    load.args(["--connections", &connections.to_string(), "--seconds", &seconds.to_string()]);
+    load.args(rate.map(|rate| format!("--rate={rate}")));
+    Ok(load)
 }
 
 /// The length of the first whole HTTP/1.1 message with a content-length (or none) in `bytes`.

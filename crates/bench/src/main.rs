@@ -2,6 +2,7 @@
 
 mod fanout;
 mod floor;
+mod idle;
 mod ingest;
 mod load;
 mod log;
@@ -28,6 +29,8 @@ enum Bench {
     Ingest(ingest::Options),
     /// One publisher to many subscribers, beside one send() per delivery.
     Fanout(fanout::Options),
+    /// The memory of subscribers that wait.
+    Idle(idle::Options),
     /// The embedded log: append until synced, and replay, beside plain writes and fdatasync.
     Log(log::Options),
     /// A floor on its own, as the other benchmarks start it.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().bench {
         Bench::Ingest(options) => ingest::run(&options),
         Bench::Fanout(options) => fanout::run(&options),
+        Bench::Idle(options) => idle::run(&options),
         Bench::Log(options) => log::run(&options),
         Bench::Floor(options) => floor::run(&options),
         Bench::Load(options) => load::run(&options),

@@ -65,6 +65,14 @@ impl Server {
             fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
         Ok(Duration::from_secs_f64(ticks / TICKS_PER_SECOND))
     }
+
+    /// The bytes of memory it has now.
+    pub(crate) fn memory(&self) -> Result<f64, Failure> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no VmRSS in /proc")?;
+        Ok(kilobytes.trim().parse::<f64>()? * 1024.0)
+    }
 }
 
 impl Drop for Server {

@@ -45,7 +45,8 @@ fn answer(stream: &mut net::TcpStream, input: &mut Vec<u8>) -> Result<(), Failur
             Ok(0) => return Ok(()),
             Ok(count) => input.extend(chunk.iter().take(count)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error.into()),
+            // The load generator goes without a word.
+            Err(_) => return Ok(()),
         }
         if input.len() < chunk.len() {
             break;

@@ -8,7 +8,7 @@ use std::{
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use tokio::time::Instant;
 
-use super::{Options, http_length, publish_request};
+use super::{NEVER_SLEEPS, Options, http_length, publish_request};
 use crate::{Failure, report::quantile};
 
 struct Connection {
@@ -36,7 +36,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let mut micros = Vec::new();
     let mut events = Events::with_capacity(256);
     while Instant::now() < until {
-        poll.poll(&mut events, Some(Duration::from_millis(100)))?;
+        poll.poll(&mut events, Some(NEVER_SLEEPS))?;
         for event in &events {
             let Some(connection) = connections.get_mut(event.token().0) else { continue };
             if connection.answered()? {

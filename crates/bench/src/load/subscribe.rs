@@ -9,7 +9,7 @@ use std::{
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use tokio::time::Instant;
 
-use super::{Options, http_length, publish_request};
+use super::{NEVER_SLEEPS, Options, http_length, publish_request};
 use crate::{Failure, report::quantile};
 
 /// How a door is asked for a subscription.
@@ -80,8 +80,7 @@ pub(super) fn run(options: &Options, subscribe: &str) -> Result<(), Failure> {
             run.publish(due.unwrap_or(now), options.payload)?;
             continue;
         }
-        let wait = due.map_or(Duration::from_millis(100), |due| due.saturating_duration_since(now));
-        run.poll.poll(&mut events, Some(wait.min(Duration::from_millis(100))))?;
+        run.poll.poll(&mut events, Some(NEVER_SLEEPS))?;
         for event in &events {
             run.receive(event.token().0)?;
         }
