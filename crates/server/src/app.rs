@@ -2,14 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use busgate_core::{Caller, Gateway, Result, Tasks};
+use busgate_core::{Caller, Gateway, Health, Result, Tasks};
 use http::HeaderMap;
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     auth::{Authentication, origin::Origins},
     limits::{Connections, PublishRate},
     metrics::{Metrics, Snapshot},
 };
+
+/// How long a probe's finding is good for: each writes a message, and everybody may ask.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// The gateway with everything that doors share. A door gets it as an `Arc`.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(crate) struct App {
     pub(crate) authentication: Authentication,
     /// How fast they may publish.
     pub(crate) rate: PublishRate,
+    /// What the last probe found.
+    pub(crate) probed: Mutex<Option<(Instant, Health)>>,
 }
 
 /// What requests and streams may take.
@@ -66,6 +72,22 @@ impl App {
     /// `exhausted` over its rate.
     pub(crate) fn admit(&self, caller: &Caller, messages: usize) -> Result<()> {
         self.rate.admit(caller, messages)
+    }
+
+    /// How the gateway is. Those who ask at about the same time share one probe; a drain shows at once.
+    pub(crate) async fn health(&self) -> Health {
+        if self.gateway.is_draining() {
+            return self.gateway.health().await;
+        }
+        let mut probed = self.probed.lock().await;
+        if let Some((at, health)) = probed.as_ref()
+            && at.elapsed() < FRESH
+        {
+            return health.clone();
+        }
+        let health = self.gateway.health().await;
+        *probed = Some((Instant::now(), health.clone()));
+        health
     }
 
     /// What `/metrics` reads from elsewhere.

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod capabilities;
 mod client;
+mod descriptors;
 mod events;
 mod publish;
 mod serve;

@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use busgate_core::{ErrorKind, Stats, Transport};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_util::MetricKindMask;
 
 pub(crate) use self::exposition::Format;
 use self::lag::Lag;
@@ -15,6 +16,9 @@ use self::lag::Lag;
 /// The upper bounds of the latency histograms, in seconds.
 const BUCKETS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// After this long a gauge that nobody has set is not shown any more: its event or group is gone.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
@@ -87,7 +91,9 @@ impl DoorMetrics {
     }
 }
 
+/// The gauges that stand at all times: each is set whenever somebody looks.
 struct Gauges {
+    build: Gauge,
     connections: Gauge,
     sessions: Gauge,
     in_flight: Gauge,
@@ -102,7 +108,7 @@ pub(crate) struct Snapshot {
 
 impl Metrics {
     pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
-        let builder = PrometheusBuilder::new();
+        let builder = PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(FORGOTTEN));
         // A list of bounds that is not empty is the only condition, and this one is not.
         let builder = builder.set_buckets(&BUCKETS).unwrap_or_else(|_| PrometheusBuilder::new());
         let recorder = builder.build_recorder();
@@ -112,11 +118,11 @@ impl Metrics {
             "busgate_build_info",
             vec![Label::from_static_parts("version", env!("CARGO_PKG_VERSION"))],
         );
-        recorder.register_gauge(&build, &METADATA).set(1.0);
         Self {
             handle: recorder.handle(),
             doors: Door::ALL.map(|door| DoorMetrics::new(&recorder, door)),
             gauges: Gauges {
+                build: recorder.register_gauge(&build, &METADATA),
                 connections: gauge("busgate_connections"),
                 sessions: gauge("busgate_sessions"),
                 in_flight: gauge("busgate_in_flight"),
@@ -159,6 +165,7 @@ impl Gauges {
     fn set(&self, snapshot: &Snapshot) {
         #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
         let set = |gauge: &Gauge, count: u64| gauge.set(count as f64);
+        set(&self.build, 1);
         set(&self.connections, snapshot.connections as u64);
         set(&self.sessions, snapshot.stats.sessions);
         set(&self.in_flight, snapshot.stats.in_flight);

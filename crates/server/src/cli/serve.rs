@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use super::{BAD_CONFIGURATION, FAILED, UNREACHABLE, args::Serve, complain, refuse};
+use super::{BAD_CONFIGURATION, FAILED, UNREACHABLE, args::Serve, complain, descriptors, refuse};
 use crate::{
     config::{Config, ConfigError, Environment, Sources},
     drain::{self, Signals},
@@ -27,6 +27,7 @@ pub(super) fn run(serve: &Serve, environment: &Environment) -> ExitCode {
     for variable in Config::unknown_variables(environment) {
         tracing::warn!(variable, "an environment variable that is no key of the configuration");
     }
+    descriptors::raise(config.bounds.max_connections);
     match runtime().and_then(|runtime| runtime.block_on(serve_until_told(config))) {
         Ok(code) => code,
         Err(error) => {

@@ -7,6 +7,8 @@ use busgate_core::{
     AckSecret, AllowAll, Authorizer, Gateway, GatewayConfig, Rule, SystemClock, Tasks, Transport,
 };
 
+use tokio::sync::Mutex;
+
 use super::{Server, StartError};
 use crate::{
     ack_secret,
@@ -196,6 +198,7 @@ fn app(
         connections: Connections::new(&config.bounds),
         rate: PublishRate::new(&config.bounds, keys),
         authentication,
+        probed: Mutex::new(None),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use busgate::{Config, Environment, Server, Sources};
+use busgate_core::EventConfig;
 
 use crate::client::{Answer, Call};
 
@@ -39,6 +40,17 @@ impl Gate {
         };
         let config = Config::read(&sources).unwrap();
         Self { server: Server::builder().config(config).start().await.unwrap() }
+    }
+
+    /// With routes of the test's own beside the doors.
+    pub(crate) async fn with_routes(routes: axum::Router) -> Self {
+        let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let transport = "memory:".parse::<busgate::TransportUrl>().unwrap();
+        let transport =
+            transport.open(busgate_core::SystemClock::shared(), &EventConfig::default()).await.unwrap();
+        Self {
+            server: Server::builder().transport(transport).http(any).routes(routes).start().await.unwrap(),
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

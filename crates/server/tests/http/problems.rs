@@ -117,3 +117,14 @@ async fn what_is_no_http_closes_its_connection_only() {
     gate.get("/healthz").await;
     assert_eq!(gate.get("/healthz").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_panic_ends_its_request_and_shows_nothing() {
+    async fn boom() -> &'static str {
+        panic!("the password is hunter2")
+    }
+    let gate = Gate::with_routes(axum::Router::new().route("/boom", axum::routing::get(boom))).await;
+    let problem = gate.get("/boom").await.expect_problem(500, "internal");
+    assert_eq!(problem["detail"], "internal error");
+    assert_eq!(gate.get("/healthz").await.status, 200);
+}

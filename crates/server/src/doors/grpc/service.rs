@@ -148,6 +148,6 @@ impl EventService for Service {
 
     async fn health(&self, request: Request<HealthRequest>) -> Answer<HealthResponse> {
         let call = Call::new(&self.app, &request);
-        call.answer(Ok(convert::health(&self.app.gateway.health().await)))
+        call.answer(Ok(convert::health(&self.app.health().await)))
     }
 }

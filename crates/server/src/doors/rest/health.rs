@@ -18,7 +18,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
     responses((status = 200, description = "how it is", body = json::HealthAnswer)),
 )]
 pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
-    answer(&json::health_answer(&app.gateway.health().await))
+    answer(&json::health_answer(&app.health().await))
 }
 
 /// Whether the process runs.
@@ -36,7 +36,7 @@ pub(super) async fn alive() -> Response {
     responses((status = 200, description = "it is ready", body = String), (status = "default", response = super::Refusal)),
 )]
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Answer {
-    let health = app.gateway.health().await;
+    let health = app.health().await;
     if health.status == HealthStatus::Unhealthy {
         return Err(Error::unavailable(health.message).into());
     }
