@@ -26,7 +26,7 @@ impl ConfigError {
 
     pub(super) fn unknown(path: &str, value: &Value, file: &str) -> Self {
         let near = KEYS.iter().map(|key| key.path).min_by_key(|known| distance(known, path));
-        let near = near.filter(|known| distance(known, path) <= 3);
+        let near = near.filter(|known| distance(known, path) <= known.len().max(path.len()) / 4);
         let hint = near.map(|known| format!(", did you mean `{known}`")).unwrap_or_default();
         let value = if value.is_table() || value.is_array() { "…".into() } else { value.to_string() };
         Self(format!(

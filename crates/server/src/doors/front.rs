@@ -8,7 +8,7 @@ use axum::Router;
 use busgate_core::{Error, ErrorKind, Result};
 use busgate_wire::status::KIND_HEADER;
 use futures_util::FutureExt;
-use http::{HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header::CONTENT_ENCODING};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tower::ServiceExt;
@@ -68,6 +68,7 @@ impl Front {
         peer: &Peer,
     ) -> Result<Response<Payload>> {
         let origin = self.app.origins.check(request.uri(), request.headers())?;
+        refuse_encoded(request.headers())?;
         let origin = origin.and_then(|origin| HeaderValue::from_str(origin).ok());
         if let Some(origin) = &origin
             && let Some(preflight) = cors::preflight(&request, origin)
@@ -116,6 +117,16 @@ impl Front {
             described.headers_mut().insert(http::header::ALLOW, allow);
         }
         Ok(described)
+    }
+}
+
+/// A compressed body would be taken for what it is not.
+fn refuse_encoded(headers: &HeaderMap) -> Result<()> {
+    match headers.get(CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(Error::unsupported("content-encoding is not supported: send the body as it is"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -9,6 +9,7 @@ mod history;
 mod later;
 mod openapi;
 pub(crate) mod publish;
+mod said;
 mod scrape;
 
 use std::sync::Arc;

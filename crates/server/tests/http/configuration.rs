@@ -49,6 +49,7 @@ fn every_mistake_names_its_key_its_value_and_what_is_allowed() {
             &["limits.max_paylod_bytes = 1", "no such key", "limits.max_payload_bytes"],
         ),
         ("[limit]\nx = 1", &["limit = ", "no such key"]),
+        ("foo = 1", &["foo = 1", "no such key; `busgate config defaults`"]),
         ("dev = \"yes\"", &["dev = \"yes\"", "true or false"]),
         ("log_format = \"xml\"", &["log_format = \"xml\"", "auto, text, json"]),
         ("log_level = \"busgate=loud\"", &["log_level = \"busgate=loud\"", "debug"]),

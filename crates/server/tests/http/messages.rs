@@ -63,6 +63,41 @@ async fn a_body_of_any_other_type_is_the_payload() {
 }
 
 #[tokio::test]
+async fn headers_complete_a_description_but_never_contradict_it() {
+    let gate = Gate::open().await;
+    gate.register("a").await;
+    let json = |body: &'static str| {
+        gate.call("POST", MESSAGES).header("content-type", "application/json").body(body)
+    };
+    let call = json(r#"{"text":"x","metadata":{"b":"2"}}"#);
+    let call = call.header("x-message-id", "m-1").header("x-message-key", "k").header("x-meta-a", "1");
+    assert_eq!(call.send().await.expect(200)["id"], "m-1");
+    let held = &gate.get(MESSAGES).await.expect(200)["messages"][0];
+    assert_eq!((&held["key"], &held["metadata"]), (&json!("k"), &json!({"a": "1", "b": "2"})));
+    json(r#"{"id":"m-2"}"#).header("x-message-id", "m-2").send().await.expect(200);
+    for (body, header) in [
+        (r#"{"id":"m-3"}"#, "x-message-id"),
+        (r#"{"key":"k"}"#, "x-message-key"),
+        (r#"{"metadata":{"a":"1"}}"#, "x-meta-a"),
+    ] {
+        json(body).header(header, "other").send().await.expect_problem(400, "invalid");
+    }
+    let batch = gate.call("POST", "/v1/events/a/messages:batch").header("content-type", "application/json");
+    let batch = batch.header("x-message-id", "m-4").body(r#"{"messages":[{}]}"#);
+    batch.send().await.expect_problem(400, "invalid");
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_refused() {
+    let gate = Gate::open().await;
+    gate.register("a").await;
+    let call = gate.call("POST", MESSAGES).header("content-encoding", "gzip").body(&b"\x1f\x8b"[..]);
+    call.send().await.expect_problem(501, "unsupported");
+    let call = gate.call("POST", MESSAGES).header("content-encoding", "identity").body("x");
+    call.send().await.expect(200);
+}
+
+#[tokio::test]
 async fn an_id_is_accepted_once() {
     let gate = Gate::open().await;
     gate.register("a").await;

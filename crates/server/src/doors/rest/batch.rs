@@ -11,7 +11,7 @@ use busgate_wire::json::{self, JSON, NDJSON};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::{Answer, answer, publish::Said};
+use super::{Answer, answer, said::Said};
 use crate::{
     app::App,
     doors::{
@@ -36,10 +36,11 @@ pub(super) async fn publish(
     body: Body,
 ) -> Answer {
     no_options(query.as_deref())?;
+    let said = Said::read(&headers);
+    said.refuse_of_one()?;
     let body = body::read(body, app.doors.max_body_bytes, app.doors.body_timeout).await?;
     let mut places = Vec::new();
     let mut drafts = Vec::new();
-    let said = Said::read(&headers);
     for read in entries(&said, &body, &event)? {
         let drafted = read.and_then(|mut draft| said.complete(&mut draft).map(|()| draft));
         places.push(drafted.map(|draft| drafts.push(draft)));
