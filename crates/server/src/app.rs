@@ -49,6 +49,8 @@ pub(crate) struct DoorOptions {
     pub(crate) max_body_bytes: usize,
     /// How long a request's head may take.
     pub(crate) header_timeout: Duration,
+    /// How long a client may leave what is sent to it unread before its connection ends.
+    pub(crate) write_timeout: Duration,
     /// How long a request's body may take.
     pub(crate) body_timeout: Duration,
     /// The most concurrent streams of one HTTP/2 connection.

@@ -80,6 +80,8 @@ pub struct Bounds {
     pub max_streams_per_connection: u32,
     /// How long a request's head may take.
     pub header_timeout: Duration,
+    /// How long a client may leave what is sent to it unread before its connection ends.
+    pub write_timeout: Duration,
     /// How long a request's body may take.
     pub body_timeout: Duration,
     /// The most messages a second that one principal may publish, if that is bounded.
@@ -257,6 +259,7 @@ fn bounds(raw: &Raw) -> Result<Bounds, Vec<ConfigError>> {
         max_pattern_events: raw.get("limits.max_pattern_events")?,
         max_streams_per_connection: raw.get("limits.max_streams_per_connection")?,
         header_timeout: raw.get("limits.header_timeout")?,
+        write_timeout: raw.get("limits.write_timeout")?,
         body_timeout: raw.get("limits.body_timeout")?,
         publish_rate: some(raw.get("limits.publish_rate")?).and_then(|rate| u32::try_from(rate).ok()),
         publish_burst: raw.get("limits.publish_burst")?,

@@ -4,6 +4,7 @@ mod connection;
 mod protocol;
 mod refusal;
 mod socket;
+mod timer;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -175,6 +175,12 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("limits.body_timeout", Kind::Time(TENTH, HOUR), r#""30s""#, "how long a request's body may take"),
     key(
+        "limits.write_timeout",
+        Kind::Time(TENTH, HOUR),
+        r#""60s""#,
+        "how long a client may leave what is sent to it unread before its connection ends",
+    ),
+    key(
         "limits.publish_rate",
         Kind::Count(0, 100_000_000),
         "0",

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Peer, Socket, protocol, protocol::Protocol};
+use super::{Peer, Socket, protocol, protocol::Protocol, timer::Timer};
 use crate::{
     app::App,
     doors::{body::Never, front::Front},
@@ -83,7 +83,7 @@ async fn speak(
     app: Arc<App>,
     goodbye: CancellationToken,
 ) -> Ended {
-    let io = TokioIo::new(Socket::new(stream));
+    let io = TokioIo::new(Socket::new(stream, app.doors.write_timeout));
     match service {
         Service::Http(front) => {
             let answer = service_fn(move |request| Arc::clone(&front).answer(request, peer.clone()));
@@ -137,7 +137,7 @@ where
 
 fn http1(app: &App) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(app.doors.header_timeout);
+    builder.timer(Timer::default()).header_read_timeout(app.doors.header_timeout);
     builder.max_buf_size(MAX_HEAD_BYTES as usize);
     builder
 }

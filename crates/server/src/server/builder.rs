@@ -190,6 +190,7 @@ fn app(
             max_payload_bytes: config.limits.max_payload_bytes,
             max_body_bytes: config.bounds.max_body_bytes,
             header_timeout: config.bounds.header_timeout,
+            write_timeout: config.bounds.write_timeout,
             body_timeout: config.bounds.body_timeout,
             max_streams: config.bounds.max_streams_per_connection,
             separate_admin,

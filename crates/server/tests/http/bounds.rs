@@ -83,6 +83,26 @@ async fn a_head_that_does_not_come_ends_its_connection() {
     }
 }
 
+/// A live subscriber that never reads is slow, whatever its socket still takes: it must not keep its place for ever.
+#[tokio::test]
+async fn a_client_that_reads_nothing_loses_its_connection() {
+    let gate = Gate::with("[limits]\nwrite_timeout = \"100ms\"").await;
+    gate.register("a").await;
+    let mut socket = TcpStream::connect(gate.address()).await.unwrap();
+    socket.write_all(b"GET /v1/events/a/stream HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let sessions = || gate.server.gateway().stats().sessions;
+    let ended = async {
+        while sessions() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let payload = "x".repeat(700_000);
+        while sessions() > 0 {
+            gate.post(MESSAGES, &format!(r#"{{"text":"{payload}"}}"#)).await.expect(200);
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("its session ends");
+}
+
 #[tokio::test]
 async fn a_body_that_does_not_come_is_a_timeout() {
     let gate = Gate::with("[limits]\nbody_timeout = \"100ms\"").await;
