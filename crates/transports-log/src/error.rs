@@ -45,6 +45,11 @@ pub(crate) fn sqlite(error: rusqlite::Error) -> Error {
         ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_FORMAT | ffi::SQLITE_ERROR => {
             damaged(error.to_string()).with_source(error)
         }
+        // The directory's lock was written, so this is not a file system without writing.
+        ffi::SQLITE_READONLY => {
+            Error::internal("the log can't be written: its file is protected, or its header is damaged")
+                .with_source(error)
+        }
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => {
             Error::unavailable("the log is held by another process").with_source(error)
         }

@@ -19,6 +19,9 @@ use support::{
     copy_as_killed, delivery, event, message, open, open_with, pool, publish_all, read_all, subscribe,
 };
 
+/// The header of an SQLite file.
+const HEADER_BYTES: usize = 100;
+
 const FILES: [&str; 3] = ["busgate.db", "busgate.db-wal", "mark"];
 
 /// What a log shows of itself.
@@ -124,6 +127,27 @@ fn flipped_bits_are_never_served_after_a_kill() {
     let _log = runtime.block_on(fill(directory.path()));
     copy_as_killed(directory.path(), image.path());
     flip_and_show(image.path(), 300);
+}
+
+/// The header decides how all the rest is read.
+#[test]
+fn no_bit_of_the_header_goes_unnoticed_or_changes_what_is_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async { fill(directory.path()).await.close().await.unwrap() });
+    let expected = runtime.block_on(show(directory.path())).unwrap();
+    for bit in 0..HEADER_BYTES * 8 {
+        let copy = tempfile::tempdir().unwrap();
+        copy_as_killed(directory.path(), copy.path());
+        let file = copy.path().join(FILES[0]);
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&file, bytes).unwrap();
+        match runtime.block_on(show(copy.path())) {
+            Ok(shown) => assert!(shown == expected, "bit {bit}: served something else"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Internal, "bit {bit}: {error}"),
+        }
+    }
 }
 
 /// The image of a kill, and what it holds.

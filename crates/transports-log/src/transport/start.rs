@@ -26,15 +26,12 @@ impl LogTransport {
 fn after(event: &Event, cursor: &Cursor) -> Result<(u64, Option<Gap>)> {
     let position = Position::parse(cursor)?;
     let Bounds { first, head, .. } = event.bounds();
-    if !position.is_of(&event.name) || position.event > event.id {
+    if !position.is_of(&event.name) {
         return Err(foreign());
     }
-    if position.event < event.id {
-        // The event was registered anew since: what the cursor knew is gone.
+    if position.event != event.id || position.next > head {
+        // Of another life of the event: it was registered anew since, or the directory is another or an older one.
         return Ok((first, Some(event.gap(None, first))));
-    }
-    if position.next > head {
-        return Err(foreign());
     }
     if position.next < first {
         return Ok((first, Some(event.gap(Some(first - position.next), first))));
