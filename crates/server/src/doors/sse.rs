@@ -36,7 +36,7 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 #[utoipa::path(
     get, path = "/v1/events/{name}/stream", tag = "messages", operation_id = "stream",
     params(
-        ("name" = String, Path, description = "an event, or a pattern: `*` is one segment, a final `>` one or more"),
+        ("name" = String, Path, description = "an event, or a pattern: `*` is one segment, a final `>` one or more", pattern = r"^([A-Za-z0-9_-]+|\*)(\.([A-Za-z0-9_-]+|\*))*(\.>)?$|^>$", max_length = 200),
         ("delivery_mode" = Option<String>, Query, description = "broadcast or worker_pool"),
         ("worker_group" = Option<String>, Query, description = "with worker_pool: the group, `default` unless set"),
         ("consumer_id" = Option<String>, Query, description = "a stable name, under which the place is kept"),

@@ -8,22 +8,21 @@ use crate::time;
 
 /// The settings of an event. What is not set is left to the transport's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[serde(rename_all(serialize = "camelCase"))]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConfigBody {
     /// How long message ids are remembered (`120s`); `0s` turns deduplication off.
-    #[serde(alias = "dedupWindow")]
+    #[serde(alias = "dedup_window")]
     pub dedup_window: Option<String>,
     /// How long messages are held (`86400s`).
-    #[serde(alias = "retentionAge")]
+    #[serde(alias = "retention_age")]
     pub retention_age: Option<String>,
     /// How many bytes of messages are held: a number, written as text.
-    #[serde(alias = "retentionBytes", deserialize_with = "count", skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "retention_bytes", deserialize_with = "count", skip_serializing_if = "Option::is_none")]
     pub retention_bytes: Option<String>,
     /// How many messages are held: a number, written as text.
     #[serde(
-        alias = "retentionMessages",
+        alias = "retention_messages",
         deserialize_with = "count",
         skip_serializing_if = "Option::is_none"
     )]
@@ -48,12 +47,12 @@ fn count<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error
     }
 }
 
-/// Reads the body of a registration: empty, or an event's settings.
+/// Reads the body of a registration: empty, `null`, or an event's settings.
 ///
 /// # Errors
 /// `invalid` when it is malformed.
 pub fn read_config(body: &[u8]) -> Result<EventConfig> {
-    if body.trim_ascii().is_empty() {
+    if matches!(body.trim_ascii(), b"" | b"null") {
         return Ok(EventConfig::default());
     }
     let config: ConfigBody = read("body", body)?;
@@ -261,6 +260,7 @@ mod tests {
     fn no_body_asks_for_nothing() {
         assert!(read_config(b" \n").unwrap().is_default());
         assert!(read_config(b"{}").unwrap().is_default());
+        assert!(read_config(b"null").unwrap().is_default());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
 /// Publishes many messages in order, and answers for each.
 #[utoipa::path(
     post, path = "/v1/events/{name}/messages:batch", tag = "messages", operation_id = "publishBatch",
-    params(("name" = String, Path, description = "the event")),
+    params(("name" = String, Path, description = "the event", pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length = 200)),
     request_body(content((json::BatchBody = "application/json"), (String = "application/x-ndjson"))),
     responses((status = 200, description = "what became of each", body = json::BatchAnswer), (status = "default", response = super::Refusal)),
 )]

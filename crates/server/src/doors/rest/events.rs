@@ -43,7 +43,7 @@ pub(super) async fn register(
 /// Forgets an event and ends its subscriptions.
 #[utoipa::path(
     delete, path = "/v1/events/{name}", tag = "events", operation_id = "unregister",
-    params(("name" = String, Path, description = "the event")),
+    params(("name" = String, Path, description = "the event", pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length = 200)),
     responses((status = 200, description = "it is forgotten", body = super::openapi::Done), (status = "default", response = super::Refusal)),
 )]
 pub(super) async fn unregister(
@@ -74,7 +74,7 @@ pub(super) async fn list(
 /// One event: its configuration, what it holds, and how far its consumers are.
 #[utoipa::path(
     get, path = "/v1/events/{name}", tag = "events", operation_id = "describe",
-    params(("name" = String, Path, description = "the event")),
+    params(("name" = String, Path, description = "the event", pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length = 200)),
     responses((status = 200, description = "everything known of it", body = json::DetailAnswer), (status = "default", response = super::Refusal)),
 )]
 pub(super) async fn describe(

@@ -15,7 +15,7 @@ use crate::{
 #[utoipa::path(
     get, path = "/v1/events/{name}/messages", tag = "messages", operation_id = "history",
     params(
-        ("name" = String, Path, description = "the event"),
+        ("name" = String, Path, description = "the event", pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length = 200),
         ("start_from" = Option<String>, Query, description = "beginning, latest or timestamp"),
         ("start_time" = Option<String>, Query, description = "with start_from=timestamp: RFC 3339, or milliseconds since the Unix epoch"),
         ("after" = Option<String>, Query, description = "the cursor to go on after; `next` of the page before"),

@@ -28,7 +28,7 @@ use crate::{
 #[utoipa::path(
     post, path = "/v1/events/{name}/messages", tag = "messages", operation_id = "publish",
     params(
-        ("name" = String, Path, description = "the event"),
+        ("name" = String, Path, description = "the event", pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length = 200),
         ("x-source" = Option<String>, Header, description = "who published it, unless it is the caller"),
         ("x-message-id" = Option<String>, Header, description = "the message's id, unless the body names it"),
         ("x-message-key" = Option<String>, Header, description = "the ordering key, unless the body names it"),

@@ -36,8 +36,8 @@ impl<'a> Said<'a> {
             match name.as_str() {
                 "content-type" => said.content_type = Some(value),
                 "x-source" => said.source = Some(value),
-                "x-message-id" => said.id = Some(value),
-                "x-message-key" => said.key = Some(value),
+                "x-message-id" => said.id = Some(value).filter(|value| !value.is_empty()),
+                "x-message-key" => said.key = Some(value).filter(|value| !value.is_empty()),
                 "traceparent" => *parent = Some(("traceparent", value)),
                 "tracestate" => *state = Some(("tracestate", value)),
                 other => said.meta |= other.starts_with(META_PREFIX),
