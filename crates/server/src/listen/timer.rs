@@ -1,5 +1,7 @@
 //! The timer of an HTTP/1.1 connection: one alarm for its whole life.
 
+#![allow(clippy::disallowed_types, reason = "hyper's trait names std's instant; the time itself is tokio's")]
+
 use std::{
     fmt,
     future::Future,
