@@ -20,8 +20,8 @@ impl Gateway {
     /// transport claims.
     ///
     /// # Errors
-    /// `invalid` when there is nothing but invalid entries, or a duration is out of bounds; `denied` when the caller
-    /// may not settle on one of the events. Nothing is settled then.
+    /// `invalid` when there is nothing but invalid entries (a forged ack id, a duration out of bounds); `denied` when the
+    /// caller may not settle on one of the events. Nothing is settled then.
     pub async fn settle(&self, caller: &Caller, batch: Vec<SettleRequest>) -> Result<Vec<SettleAnswer>> {
         let inner = &self.inner;
         if batch.len() > MAX_SETTLE_BATCH {
@@ -33,43 +33,47 @@ impl Gateway {
         let owner = inner.config.ack_secret.owner(caller);
         let mut entries = Vec::with_capacity(batch.len());
         for request in batch {
-            let verb = checked(request.action)?;
-            entries.push((inner.config.ack_secret.open(owner, &request.ack_id), verb));
+            let ticket = inner.config.ack_secret.open(owner, &request.ack_id).map_err(refused);
+            let verb = checked(request.action).map_err(|error| answer(AckStatus::Invalid, error.message()));
+            entries.push(ticket.and_then(|ticket| Ok((ticket, verb?))));
         }
         inner.admit_settle(caller, &entries).await?;
         Ok(inner.settle_entries(entries).await)
     }
 }
 
-type Entry = (Result<Ticket, Refusal>, Verb);
+/// What is asked for, or why not.
+type Entry = Result<(Ticket, Verb), SettleAnswer>;
 
 impl Inner {
     async fn admit_settle(&self, caller: &Caller, entries: &[Entry]) -> Result<()> {
-        let mut events: Vec<_> =
-            entries.iter().filter_map(|(ticket, _)| Some(ticket.as_ref().ok()?.claim.event())).collect();
+        let mut events: Vec<_> = entries.iter().flatten().map(|(ticket, _)| ticket.claim.event()).collect();
         events.sort_unstable();
         events.dedup();
         for event in events {
             self.authorize_event(caller, Operation::Ack, event).await?;
         }
-        let invalid = |(ticket, _): &Entry| matches!(ticket, Err(Refusal::Invalid));
-        if !entries.is_empty() && entries.iter().all(invalid) {
-            return Err(Error::invalid("no entry has a valid ack_id"));
+        let invalid = |entry: &Entry| matches!(entry, Err(answer) if answer.status == AckStatus::Invalid);
+        match entries.first() {
+            Some(Err(first)) if entries.iter().all(invalid) => {
+                let why = first.message.as_deref().unwrap_or_default();
+                Err(Error::invalid(format!("no entry is valid: {why}")))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn settle_entries(&self, entries: Vec<Entry>) -> Vec<SettleAnswer> {
         let mut answers = Vec::with_capacity(entries.len());
         let mut leased = Vec::new();
         let mut places = Vec::new();
-        for (place, (ticket, verb)) in entries.into_iter().enumerate() {
-            match ticket {
-                Err(refusal) => answers.push(Some(refused(refusal))),
-                Ok(Ticket { slot, claim: Claim::Local { .. } }) => {
+        for (place, entry) in entries.into_iter().enumerate() {
+            match entry {
+                Err(refused) => answers.push(Some(refused)),
+                Ok((Ticket { slot, claim: Claim::Local { .. } }, verb)) => {
                     answers.push(Some(self.settle_local(slot, &verb)));
                 }
-                Ok(Ticket { slot, claim: Claim::Lease(token) }) => {
+                Ok((Ticket { slot, claim: Claim::Lease(token) }, verb)) => {
                     answers.push(None);
                     places.push((place, slot, verb.clone()));
                     leased.push(Settlement { token, verb });

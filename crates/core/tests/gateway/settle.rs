@@ -259,9 +259,16 @@ async fn figures_out_of_bounds_settle_nothing() {
     let outbound = next(&mut session).await;
     let ack_id = outbound.ack_id.clone().unwrap();
     let action = SettleAction::Extend(Duration::from_secs(1_000_000));
-    let error = gateway.settle(&me(), vec![SettleRequest { ack_id, action }]).await.unwrap_err();
+    let entry = SettleRequest { ack_id, action };
+    let error = gateway.settle(&me(), vec![entry.clone()]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(ack(&gateway, &outbound).await, AckStatus::Acked);
+    publish(&gateway, "e", "y").await;
+    let other = next(&mut session).await;
+    let good = SettleRequest { ack_id: other.ack_id.unwrap(), action: SettleAction::Ack };
+    let answers = gateway.settle(&me(), vec![entry, good]).await.unwrap();
+    let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [AckStatus::Invalid, AckStatus::Acked], "one bad figure costs no other entry");
 }
 
 #[tokio::test]

@@ -115,7 +115,8 @@ async fn settle(app: Arc<App>, caller: Caller, frames: Vec<Settle>) -> Done {
 /// A frame of nothing but invalid entries is refused as a whole, whatever frames it was gathered with.
 fn as_a_whole(answers: Vec<SettleAnswer>) -> Result<Vec<SettleAnswer>> {
     if answers.iter().all(|answer| answer.status == AckStatus::Invalid) {
-        return Err(Error::invalid("no entry has a valid ack_id"));
+        let why = answers.first().and_then(|answer| answer.message.as_deref()).unwrap_or_default();
+        return Err(Error::invalid(format!("no entry is valid: {why}")));
     }
     Ok(answers)
 }
