@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Payload bytes.
     #[arg(long, default_value_t = 128)]
     payload: usize,
+    /// How many messages are replayed, rounded down to thousands.
+    #[arg(long, default_value_t = 300_000)]
+    messages: usize,
     /// Where the files are: the disk that is measured.
     #[arg(long, default_value = ".")]
     dir: std::path::PathBuf,
@@ -125,17 +128,17 @@ async fn append(dir: &Path, options: &Options, in_flight: usize) -> Result<f64, 
 
 /// Reads everything back, from the store and as a plain file of the same size.
 async fn replay(dir: &Path, options: &Options) -> Result<(f64, f64), Failure> {
-    const MESSAGES: usize = 300_000;
+    let messages = options.messages.max(1000) / 1000 * 1000;
     let (log, event) = open(dir).await?;
     let payload = Bytes::from(vec![b'x'; options.payload]);
-    for _ in 0..MESSAGES / 1000 {
+    for _ in 0..messages / 1000 {
         let batch = (0..1000).map(|_| message(&payload)).collect();
         log.publish(&event, batch).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     }
     log.close().await?;
     drop(log);
     let plain = dir.join("plain");
-    std::fs::write(&plain, vec![b'x'; (options.payload + OVERHEAD) * MESSAGES])?;
+    std::fs::write(&plain, vec![b'x'; (options.payload + OVERHEAD) * messages])?;
     let started = Instant::now();
     let read = std::fs::read(&plain)?.chunks(options.payload + OVERHEAD).map(<[u8]>::to_vec).count();
     let floor = read as f64 / started.elapsed().as_secs_f64();
@@ -152,8 +155,8 @@ async fn replay(dir: &Path, options: &Options) -> Result<(f64, f64), Failure> {
         }
     }
     let rate = count as f64 / started.elapsed().as_secs_f64();
-    if count != MESSAGES {
-        return Err(format!("{count} of {MESSAGES} messages were replayed").into());
+    if count != messages {
+        return Err(format!("{count} of {messages} messages were replayed").into());
     }
     log.close().await?;
     Ok((floor, rate))
