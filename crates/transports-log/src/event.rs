@@ -11,6 +11,9 @@ use tokio::sync::watch;
 
 use crate::{lease::Seat, position::Position, store::EventId};
 
+/// The event that health is tried on, which nobody else sees.
+pub(crate) const PROBE_EVENT: &str = "_probe";
+
 /// Whether an event can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {

@@ -1,12 +1,13 @@
 //! The port, implemented.
 
+mod probe;
 mod settle;
 mod start;
 
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -47,6 +48,10 @@ pub struct LogTransport {
     members: AtomicU64,
     closed: AtomicBool,
     tasks: Tasks,
+    /// Itself, for its own subscriptions.
+    this: Weak<Self>,
+    /// One probe at a time: it takes its message from a group.
+    probing: tokio::sync::Mutex<()>,
 }
 
 impl LogTransport {
@@ -92,13 +97,26 @@ impl LogTransport {
         let loader = Loader::new(readers);
         let members = AtomicU64::new(1);
         let (closed, tasks) = (AtomicBool::new(false), Tasks::new());
-        let log = Self { catalog, queue, loader, clock, max_holders, generation, members, closed, tasks };
+        let probing = tokio::sync::Mutex::default();
+        let log = Arc::new_cyclic(|this| Self {
+            catalog,
+            queue,
+            loader,
+            clock,
+            max_holders,
+            generation,
+            members,
+            closed,
+            tasks,
+            this: Weak::clone(this),
+            probing,
+        });
         for event in log.catalog.all() {
             for seat in event.seats() {
                 log.tend(&event, seat);
             }
         }
-        Ok(Arc::new(log))
+        Ok(log)
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -164,7 +182,7 @@ impl Transport for LogTransport {
 
     async fn events(&self) -> Result<Vec<EventInfo>> {
         self.check_open()?;
-        self.catalog.all().iter().map(|event| event.info()).collect()
+        self.seen().iter().map(|event| event.info()).collect()
     }
 
     async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
@@ -232,8 +250,8 @@ impl Transport for LogTransport {
     }
 
     async fn health(&self) -> Health {
-        match self.queue.keep(Vec::new()).await {
-            Ok(()) => Health::healthy().with("events", &self.catalog.all().len()),
+        match self.probe().await {
+            Ok(()) => Health::healthy().with("events", &self.seen().len()),
             Err(error) => Health::unhealthy(error.to_string()),
         }
     }

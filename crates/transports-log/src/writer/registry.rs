@@ -6,7 +6,7 @@ use busgate_core::{DedupWindow, Error, ErrorKind, EventConfig, EventName, Result
 
 use super::{Log, Meta, Writer};
 use crate::{
-    event::{Bounds, Event, Phase},
+    event::{Bounds, Event, PROBE_EVENT, Phase},
     store::StateKey,
 };
 
@@ -32,8 +32,11 @@ impl Writer {
         Ok(event)
     }
 
-    /// Dead-letter events have as much room again as all others.
+    /// Dead-letter events have as much room again as all others, and the probe's event needs none.
     fn check_room(&self, name: &EventName) -> Result<()> {
+        if name.as_str() == PROBE_EVENT {
+            return Ok(());
+        }
         let kind = name.is_dead_letter();
         let known = self.logs.values().filter(|log| log.event.name.is_dead_letter() == kind).count();
         if known < self.config.max_events {
