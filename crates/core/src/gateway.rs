@@ -30,8 +30,8 @@ pub use self::{
 };
 use self::{drain::Drain, stats::Counters};
 use crate::{
-    Authorizer, Caller, Capabilities, Clock, Effect, Error, ErrorKind, EventName, Health, Operation, Pattern,
-    Result, Tasks, Transport,
+    Authorizer, Caller, Capabilities, Clock, DeadLetters, Effect, Error, ErrorKind, EventName, Health,
+    Operation, Pattern, Result, Tasks, Transport,
     ack::AckTracker,
     hub::{Bounds, Hub},
 };
@@ -71,6 +71,7 @@ impl Gateway {
         clock: Arc<dyn Clock>,
         config: GatewayConfig,
     ) -> Self {
+        let transport = with_dead_letters(transport, &clock);
         let bounds = Bounds { messages: config.ring_messages, bytes: config.ring_bytes };
         let inner = Inner {
             capabilities: transport.capabilities(),
@@ -151,6 +152,15 @@ impl Inner {
             Err(_) => Err(timed_out(effect)),
         }
     }
+}
+
+/// Core's dead letters stand in where messages come back and the transport has none.
+fn with_dead_letters(transport: Arc<dyn Transport>, clock: &Arc<dyn Clock>) -> Arc<dyn Transport> {
+    let capabilities = transport.capabilities();
+    if capabilities.dead_letters || !capabilities.redelivery {
+        return transport;
+    }
+    DeadLetters::over(transport, Arc::clone(clock))
 }
 
 fn timed_out(effect: Effect) -> Error {

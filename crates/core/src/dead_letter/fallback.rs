@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 use super::{Origin, dead_letter};
 use crate::{
     Capabilities, Clock, ConsumerLag, Cursor, Delivery, Effect, Error, EventConfig, EventInfo, EventName,
-    Health, Holder, Item, LeaseToken, Message, Nack, Page, Passed, ReadRequest, Reason, Receipt, Result,
-    RetryPolicy, Settled, Settlement, Story, SubscribeOptions, Subscription, Timestamp, Transport, Verb,
+    Health, Holder, Item, LeaseToken, MAX_ERROR_BYTES, Message, Nack, Page, Passed, ReadRequest, Reason,
+    Receipt, Result, RetryPolicy, Settled, Settlement, Story, SubscribeOptions, Subscription, Timestamp,
+    Transport, Verb,
 };
 
 /// How many unsettled messages it remembers the story of.
@@ -74,6 +75,7 @@ impl Stories {
     /// The story of the delivery that `token` is of, with one more error.
     fn fail(&mut self, token: &LeaseToken, error: &str) -> Option<Held> {
         let held = self.held.get_mut(&place(token)).filter(|held| held.epoch == token.epoch)?;
+        let error = error.get(..error.floor_char_boundary(MAX_ERROR_BYTES)).unwrap_or_default();
         held.first_error.get_or_insert_with(|| error.to_owned());
         held.last_error = Some(error.to_owned());
         Some(held.clone())
@@ -123,7 +125,12 @@ impl DeadLetters {
         Ok(Some(Delivery::leased(token, message, cursor, attempt, self)))
     }
 
+    /// Writes the dead letter; a message that is one already breeds no other.
     async fn bury(&self, token: &LeaseToken, held: &Held, reason: Reason) -> Result<()> {
+        if token.event.is_dead_letter() {
+            tracing::warn!(event = %token.event, id = %held.message.id, "a dead letter died again");
+            return Ok(());
+        }
         let origin = Origin { event: &token.event, holder: &token.holder, cursor: &held.cursor };
         let story = Story {
             offset: 0,
@@ -206,6 +213,7 @@ impl Transport for DeadLetters {
         event: &EventName,
         options: SubscribeOptions,
     ) -> Result<Subscription> {
+        options.validate()?;
         let policy = Arc::new(options.retry.clone());
         let unlimited = RetryPolicy { max_deliver: u32::MAX, ..options.retry.clone() };
         let options = SubscribeOptions { retry: unlimited, ..options };
