@@ -61,3 +61,24 @@ impl fmt::Debug for Subscription {
         f.debug_struct("Subscription").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+    use crate::Error;
+
+    #[tokio::test]
+    async fn the_end_stays_the_end() {
+        let once = stream::unfold(Some(()), |left| async move {
+            left?;
+            Some((Err(Error::unavailable("gone")), None))
+        });
+        let mut subscription = Subscription::new(once);
+        assert!(matches!(subscription.next().await, Some(Err(_))));
+        for _ in 0..3 {
+            assert!(subscription.next().await.is_none());
+        }
+    }
+}

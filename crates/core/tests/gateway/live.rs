@@ -116,6 +116,21 @@ async fn a_nack_from_another_door_wakes_a_subscriber_that_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_shortened_from_another_door_runs_out_on_time() {
+    let gateway = gateway().await;
+    let mut session = subscribe(&gateway, broadcast()).await;
+    publish(&gateway, "e", "x").await;
+    let first = next(&mut session).await;
+    let elsewhere = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        settle(&gateway, &first, busgate_core::SettleAction::Extend(Duration::from_secs(2))).await
+    };
+    let waits = tokio::time::timeout(Duration::from_millis(3_100), session.next());
+    let (again, _) = tokio::join!(waits, elsewhere);
+    assert!(matches!(again, Ok(busgate_core::Outgoing::Message(again)) if again.attempt == 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_window_pauses_delivery_until_an_ack() {
     let gateway = gateway().await;
     let mut session = subscribe(&gateway, SubscribeRequest { max_in_flight: Some(2), ..broadcast() }).await;
