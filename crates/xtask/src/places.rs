@@ -26,7 +26,7 @@ impl Places {
         }
     }
 
-    /// What the tests look for: `TARGET/tools/{python,node,bin}`.
+    /// What the tests look for: `TARGET/tools/{python,node,go/bin,bin}`.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")
     }

@@ -7,6 +7,7 @@ use crate::places::Places;
 use crate::run::{Failure, Outcome, Program};
 
 mod browser;
+mod go;
 mod node;
 mod python;
 
@@ -16,6 +17,7 @@ pub(crate) use python::wheels;
 pub(crate) fn install(places: &Places) -> Outcome {
     python::wheels(places)?;
     node::packages(places)?;
+    go::programs(places)?;
     system(places, &["curl"], "curl")?;
     browser::chromium(places)
 }
