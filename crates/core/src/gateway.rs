@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 pub use self::{
     config::GatewayConfig,
+    events::{MAX_PAGE, MAX_PAGE_BYTES},
     request::{
         AckMode, AckStatus, Draft, End, EventDetail, History, HistoryRequest, Outbound, Outgoing,
         SettleAction, SettleAnswer, SettleRequest, SlowPolicy, SubscribeRequest,

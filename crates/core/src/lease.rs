@@ -6,6 +6,13 @@ use bytes::Bytes;
 
 use crate::{ConsumerName, EventName, GroupName};
 
+/// The longest entry of a lease token, in bytes.
+///
+/// A transport of a broker needs a few dozen. A gateway that is another gateway's transport puts that one's ack id in
+/// it, and an ack id of the longest names is about 600 characters longer than four thirds of the entry it carries: this
+/// leaves room for four gateways one behind the other.
+pub const MAX_ENTRY_BYTES: usize = 4096;
+
 /// Whose progress a lease belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holder {
@@ -33,7 +40,7 @@ pub struct LeaseToken {
     pub event: EventName,
     /// The group or consumer the lease belongs to.
     pub holder: Holder,
-    /// Which message, in the transport's own words (at most 256 bytes).
+    /// Which message, in the transport's own words (at most [`MAX_ENTRY_BYTES`]).
     pub entry: Bytes,
     /// Which delivery of that message.
     pub epoch: u64,

@@ -174,7 +174,7 @@ impl Gauges {
 }
 
 /// The gateway's own counters: name, what it counts, how many.
-fn counters(stats: &Stats) -> [(&'static str, &'static str, u64); 13] {
+fn counters(stats: &Stats) -> [(&'static str, &'static str, u64); 14] {
     [
         ("busgate_published_total", "messages accepted, duplicates included", stats.published),
         ("busgate_duplicates_total", "published messages whose id was known", stats.duplicates),
@@ -185,6 +185,7 @@ fn counters(stats: &Stats) -> [(&'static str, &'static str, u64); 13] {
         ("busgate_nacked_total", "deliveries nacked", stats.nacked),
         ("busgate_rejected_total", "deliveries rejected", stats.rejected),
         ("busgate_extended_total", "leases extended", stats.extended),
+        ("busgate_released_total", "deliveries released by their clients", stats.released),
         ("busgate_refused_acks_total", "settlements that changed nothing", stats.refused_acks),
         ("busgate_gaps_total", "gaps told to clients", stats.gaps),
         (

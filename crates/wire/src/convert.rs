@@ -5,12 +5,15 @@
 //! round trip through both is a test.
 
 mod consume;
+mod describe;
 mod event;
 mod health;
+mod history;
 mod message;
 mod publish;
 mod settle;
 mod socket;
+mod start;
 mod subscribe;
 mod time;
 
@@ -19,8 +22,13 @@ pub use self::{
         ConsumeFrame, Frame, consume, consume_acked, consume_draining, consume_frame, consume_gap,
         consume_message, read_consumed,
     },
-    event::{events, read_events, register, register_request, unregister, unregister_request},
+    describe::{Described, describe_request, described, read_described},
+    event::{
+        detail, detail_request, detailed, events, read_detail, read_events, register, register_request,
+        unregister, unregister_request,
+    },
     health::{health, read_health},
+    history::{history, history_answer, history_request, read_history},
     message::{Received, message, read_message},
     publish::{
         batch, batch_answer, batch_request, publish, publish_request, published, read_batch_answer,

@@ -135,7 +135,11 @@ impl ErrorFrame {
     #[must_use]
     pub fn unsettled(ack_id: &str, answer: &SettleAnswer) -> Option<Self> {
         let kind = match answer.status {
-            AckStatus::Acked | AckStatus::Nacked | AckStatus::Rejected | AckStatus::Extended => return None,
+            AckStatus::Acked
+            | AckStatus::Nacked
+            | AckStatus::Rejected
+            | AckStatus::Extended
+            | AckStatus::Released => return None,
             AckStatus::Stale | AckStatus::Unknown => ErrorKind::NotFound,
             AckStatus::NotOwner => ErrorKind::Denied,
             AckStatus::Invalid => ErrorKind::Invalid,

@@ -15,6 +15,8 @@ pub(crate) struct Fields {
     pub(crate) terminate: bool,
     /// For how long the lease is to run on.
     pub(crate) extend: Option<Duration>,
+    /// Whether it is let go of, and counts as an attempt then.
+    pub(crate) release: Option<bool>,
 }
 
 impl Fields {
@@ -24,7 +26,13 @@ impl Fields {
     /// `invalid` when they contradict each other.
     pub(crate) fn action(self) -> Result<SettleAction> {
         match self {
-            Self { extend: Some(by), retry_after: None, terminate: false, error } if error.is_empty() => {
+            Self { release: Some(counted), extend: None, retry_after: None, terminate: false, error }
+                if error.is_empty() =>
+            {
+                Ok(SettleAction::Release { counted })
+            }
+            Self { release: Some(_), .. } => Err(Error::invalid("release stands alone")),
+            Self { extend: Some(by), retry_after: None, terminate: false, error, .. } if error.is_empty() => {
                 Ok(SettleAction::Extend(by))
             }
             Self { extend: Some(_), .. } => Err(Error::invalid("extend stands alone")),
@@ -75,5 +83,7 @@ mod tests {
         assert!(Fields { error: "x".into(), ..extend }.action().is_err());
         let later = Fields { retry_after: Some(SECOND), terminate: true, ..Fields::default() };
         assert!(later.action().is_err());
+        let release = Fields { release: Some(false), terminate: true, ..Fields::default() };
+        assert!(release.action().is_err());
     }
 }

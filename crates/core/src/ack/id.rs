@@ -64,7 +64,8 @@ impl Claim {
 
 const VERSION: u8 = 1;
 const TAG_BYTES: usize = 16;
-const MAX_ACK_ID_BYTES: usize = 2048;
+/// An entry of `MAX_ENTRY_BYTES` with the longest names makes 6086 characters.
+const MAX_ACK_ID_BYTES: usize = 6144;
 
 type HmacSha256 = Hmac<Sha256>;
 
@@ -223,6 +224,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{MAX_ENTRY_BYTES, MAX_NAME_BYTES};
 
     fn ticket(entry: Vec<u8>, epoch: u64) -> Ticket {
         let token = LeaseToken {
@@ -259,6 +261,20 @@ mod tests {
             let secret = AckSecret::generate();
             prop_assert_eq!(secret.open(secret.owner(&Caller::anonymous()), &text), Err(Refusal::Invalid));
         }
+    }
+
+    #[test]
+    fn the_longest_entry_makes_an_ack_id_that_is_taken() {
+        let secret = AckSecret::generate();
+        let owner = secret.owner(&Caller::anonymous());
+        let token = LeaseToken {
+            event: EventName::new("e".repeat(MAX_NAME_BYTES)).unwrap(),
+            holder: Holder::Group(GroupName::new("g".repeat(MAX_NAME_BYTES)).unwrap()),
+            entry: vec![1; MAX_ENTRY_BYTES].into(),
+            epoch: u64::MAX,
+        };
+        let ticket = Ticket { claim: Claim::Lease(token), ..ticket(vec![], 1) };
+        assert_eq!(secret.open(owner, &secret.seal(owner, &ticket)), Ok(ticket));
     }
 
     #[test]

@@ -191,13 +191,20 @@ impl Stream {
             }
             Verb::Ack => Settled::Acked,
             Verb::Reject { .. } => Settled::Rejected,
-            Verb::Nack(_) | Verb::Release { .. } => Settled::Nacked,
+            Verb::Nack(_) => Settled::Nacked,
+            Verb::Release { .. } => Settled::Released,
         };
-        if let Some(Entry { held: Held::Local(local), .. }) = state.remove(seq)
-            && let Verb::Nack(nack) = verb
-        {
-            let delay = nack.delay.unwrap_or_else(|| self.window.retry.delay_after(local.attempt));
-            state.bring_back(seq, local, now + delay, &self.window.retry);
+        if let Some(Entry { held: Held::Local(local), .. }) = state.remove(seq) {
+            let retry = &self.window.retry;
+            match verb {
+                Verb::Nack(nack) => {
+                    let delay = nack.delay.unwrap_or_else(|| retry.delay_after(local.attempt));
+                    state.bring_back(seq, local, now + delay, retry);
+                }
+                Verb::Release { counted: true } => state.bring_back(seq, local, now, retry),
+                Verb::Release { counted: false } => state.wait(seq, local, now),
+                Verb::Ack | Verb::Reject { .. } | Verb::Extend(_) => {}
+            }
         }
         drop(state);
         self.wake.notify_one();
@@ -267,6 +274,10 @@ impl State {
             return;
         }
         local.attempt += 1;
+        self.wait(seq, local, at);
+    }
+
+    fn wait(&mut self, seq: u64, local: Local, at: Instant) {
         self.waiting.insert(seq, local);
         self.returns.set(seq, at);
     }

@@ -9,10 +9,10 @@ use crate::{
 };
 
 /// The most messages one page of history may have.
-pub(crate) const MAX_PAGE: usize = 10_000;
+pub const MAX_PAGE: usize = 10_000;
 
 /// The most bytes of messages in one page of history.
-const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
+pub const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 impl Gateway {
     /// Makes an event known.
@@ -93,7 +93,8 @@ impl Gateway {
         if request.limit == 0 || request.limit > MAX_PAGE {
             return Err(Error::invalid(format!("limit must be 1 to {MAX_PAGE}")));
         }
-        let read = ReadRequest { start: request.start, limit: request.limit, max_bytes: MAX_PAGE_BYTES };
+        let max_bytes = request.max_bytes.map_or(MAX_PAGE_BYTES, |bytes| bytes.min(MAX_PAGE_BYTES));
+        let read = ReadRequest { start: request.start, limit: request.limit, max_bytes };
         let page = inner.in_time(Effect::None, inner.transport.read(event, read)).await?;
         let envelope = |(cursor, message)| Arc::new(Envelope::new(event.clone(), message, cursor));
         let messages = page.messages.into_iter().map(envelope).collect();

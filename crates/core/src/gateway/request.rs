@@ -65,6 +65,8 @@ pub struct SubscribeRequest {
     pub ack_wait: Option<Duration>,
     /// How often a message is delivered before it is a dead letter; the gateway's default when absent.
     pub max_deliver: Option<u32>,
+    /// The delays before the second, third, … delivery, the last repeating; the gateway's default when absent.
+    pub backoff: Option<Vec<Duration>>,
     /// How many unsettled deliveries the client may hold; see [`SubscribeRequest::window`].
     pub max_in_flight: Option<usize>,
     /// How many bytes of them.
@@ -90,6 +92,7 @@ impl SubscribeRequest {
             ack: AckMode::Manual,
             ack_wait: None,
             max_deliver: None,
+            backoff: None,
             max_in_flight: None,
             max_in_flight_bytes: DEFAULT_MAX_IN_FLIGHT_BYTES,
             max_age: None,
@@ -200,6 +203,11 @@ pub enum SettleAction {
     },
     /// The lease runs for this long from now.
     Extend(Duration),
+    /// It comes back at once: the client lets go of it.
+    Release {
+        /// Whether the delivery counts as an attempt.
+        counted: bool,
+    },
 }
 
 impl From<SettleAction> for Verb {
@@ -209,6 +217,7 @@ impl From<SettleAction> for Verb {
             SettleAction::Nack(nack) => Self::Nack(nack),
             SettleAction::Reject { reason } => Self::Reject { reason },
             SettleAction::Extend(duration) => Self::Extend(duration),
+            SettleAction::Release { counted } => Self::Release { counted },
         }
     }
 }
@@ -243,11 +252,13 @@ pub enum AckStatus {
     Invalid,
     /// The back end could not be asked: try again.
     Unavailable,
+    /// It comes back at once.
+    Released,
 }
 
 impl AckStatus {
     /// Every status.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Acked,
         Self::Nacked,
         Self::Rejected,
@@ -257,6 +268,7 @@ impl AckStatus {
         Self::NotOwner,
         Self::Invalid,
         Self::Unavailable,
+        Self::Released,
     ];
 
     /// The name that travels on the wire: `acked`, `not_owner`, …
@@ -272,6 +284,7 @@ impl AckStatus {
             Self::NotOwner => "not_owner",
             Self::Invalid => "invalid",
             Self::Unavailable => "unavailable",
+            Self::Released => "released",
         }
     }
 }
@@ -292,8 +305,11 @@ pub struct EventDetail {
 pub struct HistoryRequest {
     /// From where.
     pub start: Start,
-    /// How many messages at most.
+    /// How many messages at most: 1 to [`MAX_PAGE`](crate::MAX_PAGE).
     pub limit: usize,
+    /// How many bytes of them at most, but always one message; the gateway's own bound
+    /// ([`MAX_PAGE_BYTES`](crate::MAX_PAGE_BYTES)) holds in any case.
+    pub max_bytes: Option<usize>,
 }
 
 /// One page of an event's history.

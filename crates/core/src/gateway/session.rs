@@ -17,7 +17,7 @@ use crate::{
 ///
 /// Ask for the next item only when the client's socket can take it: that is the back-pressure, and the lease clock starts
 /// when the item has been handed to the socket. Dropping the session closes it: leases the client had go back at once
-/// with the attempt counted, those it never got go back uncounted.
+/// with the attempt counted, those it never got go back uncounted; after [`Session::leave`] none does.
 pub struct Session {
     inner: Arc<Inner>,
     source: Source,
@@ -30,6 +30,7 @@ pub struct Session {
     drain_changed: Dormant,
     announced: bool,
     paused: bool,
+    left: bool,
     over: Option<End>,
 }
 
@@ -56,6 +57,7 @@ impl Session {
             drain_changed,
             announced: false,
             paused: false,
+            left: false,
             over: None,
         }
     }
@@ -69,6 +71,14 @@ impl Session {
     /// While paused it yields no messages, as if its window were full: for a client that paces itself.
     pub fn pause(&mut self, paused: bool) {
         self.paused = paused;
+    }
+
+    /// Ends it from the client's side: it yields no more messages, and closing it gives back nothing that the client is
+    /// to settle. Those leases run on until they run out or are settled by ack id.
+    ///
+    /// What only this node would have redelivered (unnamed broadcast) is not redelivered any more.
+    pub fn leave(&mut self) {
+        self.left = true;
     }
 
     /// The next item; after an end the same end again. Cancel-safe. Asking for it says that everything yielded before
@@ -85,7 +95,7 @@ impl Session {
             let room = draining.is_none() && self.has_room();
             let wake_at = match draining {
                 Some(drain) => Some(drain.deadline),
-                None if self.paused => None,
+                None if self.paused || self.left => None,
                 None => self.stream.wake_at(room),
             };
             let input = tokio::select! {
@@ -132,7 +142,7 @@ impl Session {
     }
 
     fn has_room(&self) -> bool {
-        !self.paused && self.stream.has_room()
+        !self.paused && !self.left && self.stream.has_room()
     }
 
     /// What is to be said without asking the source.
@@ -152,7 +162,7 @@ impl Session {
             }
         }
         self.stream.expire(now);
-        if draining.is_some() || self.paused || !self.stream.has_window() {
+        if draining.is_some() || self.paused || self.left || !self.stream.has_window() {
             return None;
         }
         let local = self.stream.pop_return(now)?;
@@ -232,6 +242,9 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.inner.tracker.close(&self.stream);
+        if self.left && self.ack == AckMode::Manual {
+            return;
+        }
         let back = self.stream.hand_back();
         let counted = self.ack == AckMode::Manual && self.inner.draining().is_none();
         self.settle_later(back.handed_off, Verb::Release { counted });

@@ -140,6 +140,7 @@ impl Inner {
                 AckStatus::Nacked => &self.counters.nacked,
                 AckStatus::Rejected => &self.counters.rejected,
                 AckStatus::Extended => &self.counters.extended,
+                AckStatus::Released => &self.counters.released,
                 AckStatus::Stale
                 | AckStatus::Unknown
                 | AckStatus::NotOwner
@@ -188,13 +189,14 @@ fn answered(result: &Result<Settled>) -> SettleAnswer {
     let plain = |status| SettleAnswer { status, message: None };
     match result {
         Ok(Settled::Acked) => plain(AckStatus::Acked),
-        Ok(Settled::Nacked | Settled::Released) => plain(AckStatus::Nacked),
+        Ok(Settled::Nacked) => plain(AckStatus::Nacked),
+        Ok(Settled::Released) => plain(AckStatus::Released),
         Ok(Settled::Rejected) => plain(AckStatus::Rejected),
         Ok(Settled::Extended) => plain(AckStatus::Extended),
         Ok(Settled::Stale) => answer(AckStatus::Stale, "settled already, or delivered again since"),
         Ok(Settled::Unknown) => answer(AckStatus::Unknown, "no such lease here any more"),
         Err(error) => match error.kind() {
-            ErrorKind::Invalid => answer(AckStatus::Invalid, error.message()),
+            ErrorKind::Invalid | ErrorKind::Unsupported => answer(AckStatus::Invalid, error.message()),
             ErrorKind::NotFound | ErrorKind::Closed => answer(AckStatus::Unknown, error.message()),
             ErrorKind::Internal => answer(AckStatus::Unavailable, "could not be settled"),
             _ => answer(AckStatus::Unavailable, error.message()),

@@ -28,6 +28,7 @@ pub(crate) struct Counters {
     pub(crate) nacked: Counter,
     pub(crate) rejected: Counter,
     pub(crate) extended: Counter,
+    pub(crate) released: Counter,
     pub(crate) refused_acks: Counter,
     pub(crate) gaps: Counter,
     pub(crate) slow_consumers: Counter,
@@ -55,6 +56,8 @@ pub struct Stats {
     pub rejected: u64,
     /// Leases extended.
     pub extended: u64,
+    /// Deliveries released by their clients.
+    pub released: u64,
     /// Settlements that changed nothing: stale, unknown, not owned, invalid.
     pub refused_acks: u64,
     /// Gaps told to clients.
@@ -83,6 +86,7 @@ impl Counters {
             nacked: self.nacked.get(),
             rejected: self.rejected.get(),
             extended: self.extended.get(),
+            released: self.released.get(),
             refused_acks: self.refused_acks.get(),
             gaps: self.gaps.get(),
             slow_consumers: self.slow_consumers.get(),

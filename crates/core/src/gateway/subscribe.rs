@@ -55,6 +55,9 @@ impl Inner {
         let mut retry = self.config.retry.clone();
         retry.ack_wait = request.ack_wait.unwrap_or(retry.ack_wait);
         retry.max_deliver = request.max_deliver.unwrap_or(retry.max_deliver);
+        if let Some(backoff) = &request.backoff {
+            retry.backoff.clone_from(backoff);
+        }
         let slow = self.slow_policy(request)?;
         if request.buffer == Some(0) {
             return Err(Error::invalid("buffer_size must be 1 or more"));

@@ -11,8 +11,8 @@ use super::{
     time,
 };
 use crate::proto::event::v1::{
-    ConsumeAck, ConsumeAckResults, ConsumeCredit, ConsumeRequest, ConsumeResponse, Draining, Notice,
-    consume_request, consume_response, notice,
+    ConsumeAck, ConsumeAckResults, ConsumeCredit, ConsumeLeave, ConsumeRequest, ConsumeResponse, Draining,
+    Notice, consume_request, consume_response, notice,
 };
 
 /// A client's frame.
@@ -29,6 +29,8 @@ pub enum ConsumeFrame {
     },
     /// Allows this many more messages.
     Credit(u32),
+    /// Ends the subscription, and lets go of nothing.
+    Leave,
 }
 
 /// Reads a client's frame.
@@ -44,6 +46,7 @@ pub fn consume(request: ConsumeRequest) -> Result<ConsumeFrame> {
             Ok(ConsumeFrame::Settle { sequence, entries: read_entries(entries)? })
         }
         Some(Frame::Credit(ConsumeCredit { messages })) => Ok(ConsumeFrame::Credit(messages)),
+        Some(Frame::Leave(ConsumeLeave {})) => Ok(ConsumeFrame::Leave),
         None => Err(Error::invalid("the frame is empty")),
     }
 }
@@ -59,6 +62,7 @@ pub fn consume_frame(frame: ConsumeFrame) -> ConsumeRequest {
             Frame::Ack(ConsumeAck { sequence, entries: entries.into_iter().map(write_entry).collect() })
         }
         ConsumeFrame::Credit(messages) => Frame::Credit(ConsumeCredit { messages }),
+        ConsumeFrame::Leave => Frame::Leave(ConsumeLeave {}),
     };
     ConsumeRequest { frame: Some(frame) }
 }
@@ -160,6 +164,7 @@ mod tests {
             ConsumeFrame::Subscribe(Box::new(subscription)),
             ConsumeFrame::Settle { sequence: 7, entries },
             ConsumeFrame::Credit(3),
+            ConsumeFrame::Leave,
         ] {
             let bytes = consume_frame(frame.clone()).encode_to_vec();
             assert_eq!(consume(ConsumeRequest::decode(&bytes[..]).unwrap()).unwrap(), frame);

@@ -1,8 +1,14 @@
-//! Events: registering, unregistering, listing.
+//! Events: registering, unregistering, listing, one in detail.
 
-use busgate_core::{EventConfig, EventInfo, EventName, Result};
+use busgate_core::{
+    ConsumerLag, ConsumerName, Error, EventConfig, EventDetail, EventInfo, EventName, GroupName, Holder,
+    Result,
+};
 
-use super::{place, place_text, time};
+use super::{
+    describe::{read_capabilities, write_capabilities},
+    place, place_text, time,
+};
 use crate::proto::event::v1 as proto;
 
 /// Reads a request to register.
@@ -52,6 +58,76 @@ pub fn read_events(response: &proto::ListEventsResponse) -> Result<Vec<EventInfo
     response.infos.iter().map(read_info).collect()
 }
 
+/// Reads a request for one event.
+///
+/// # Errors
+/// `invalid` for a bad name.
+pub fn detail(request: &proto::GetEventRequest) -> Result<EventName> {
+    EventName::new(&request.name)
+}
+
+/// Writes a request for one event.
+#[must_use]
+pub fn detail_request(event: &EventName) -> proto::GetEventRequest {
+    proto::GetEventRequest { name: event.to_string() }
+}
+
+/// Writes everything known of one event.
+#[must_use]
+pub fn detailed(detail: &EventDetail) -> proto::GetEventResponse {
+    proto::GetEventResponse {
+        info: Some(write_info(&detail.info)),
+        consumers: detail.consumers.iter().map(write_lag).collect(),
+        capabilities: Some(write_capabilities(&detail.capabilities)),
+    }
+}
+
+/// Reads everything known of one event.
+///
+/// # Errors
+/// `invalid` for a bad name, duration or cursor, and for what is missing.
+pub fn read_detail(response: &proto::GetEventResponse) -> Result<EventDetail> {
+    let info = response.info.as_ref().ok_or_else(|| Error::invalid("info is missing"))?;
+    Ok(EventDetail {
+        info: read_info(info)?,
+        capabilities: read_capabilities(response.capabilities)?,
+        consumers: response.consumers.iter().map(read_lag).collect::<Result<_>>()?,
+    })
+}
+
+fn write_lag(lag: &ConsumerLag) -> proto::ConsumerLag {
+    use proto::consumer_lag::Holder as Written;
+
+    let holder = match &lag.holder {
+        Holder::Group(name) => Written::WorkerGroup(name.to_string()),
+        Holder::Consumer(name) => Written::ConsumerId(name.to_string()),
+    };
+    proto::ConsumerLag {
+        holder: Some(holder),
+        waiting: lag.waiting,
+        in_flight: lag.in_flight,
+        delayed: lag.delayed,
+        members: lag.members,
+    }
+}
+
+fn read_lag(lag: &proto::ConsumerLag) -> Result<ConsumerLag> {
+    use proto::consumer_lag::Holder as Written;
+
+    let holder = match &lag.holder {
+        Some(Written::WorkerGroup(name)) => Holder::Group(GroupName::new(name)?),
+        Some(Written::ConsumerId(name)) => Holder::Consumer(ConsumerName::new(name)?),
+        None => return Err(Error::invalid("the holder is missing")),
+    };
+    Ok(ConsumerLag {
+        holder,
+        waiting: lag.waiting,
+        in_flight: lag.in_flight,
+        delayed: lag.delayed,
+        members: lag.members,
+    })
+}
+
 fn write_config(config: &EventConfig) -> proto::EventConfig {
     proto::EventConfig {
         dedup_window: config.dedup_window.map(time::write_duration),
@@ -97,7 +173,7 @@ fn read_info(info: &proto::EventInfo) -> Result<EventInfo> {
 mod tests {
     use std::time::Duration;
 
-    use busgate_core::Cursor;
+    use busgate_core::{Capabilities, Cursor};
 
     use super::*;
 
@@ -119,8 +195,7 @@ mod tests {
         assert_eq!(unregister(&unregister_request(&event)).unwrap(), event);
     }
 
-    #[test]
-    fn every_fact_of_a_list_arrives() {
+    fn infos() -> [EventInfo; 2] {
         let name = EventName::new("orders").unwrap();
         let full = EventInfo {
             name: name.clone(),
@@ -138,7 +213,32 @@ mod tests {
             oldest: None,
             newest: None,
         };
-        let infos = vec![full, bare];
-        assert_eq!(read_events(&events(&infos)).unwrap(), infos);
+        [full, bare]
+    }
+
+    #[test]
+    fn every_fact_of_a_list_arrives() {
+        assert_eq!(read_events(&events(&infos())).unwrap(), infos());
+    }
+
+    #[test]
+    fn every_fact_of_one_event_arrives() {
+        let lag = |holder, waiting| ConsumerLag { holder, waiting, in_flight: 1, delayed: 2, members: 3 };
+        let group = Holder::Group(GroupName::new("g").unwrap());
+        let consumers =
+            vec![lag(group, Some(0)), lag(Holder::Consumer(ConsumerName::new("c").unwrap()), None)];
+        let capabilities = Capabilities { replay: true, ..Capabilities::default() };
+        for info in infos() {
+            let written =
+                detailed(&EventDetail { info: info.clone(), capabilities, consumers: consumers.clone() });
+            let read = read_detail(&written).unwrap();
+            assert_eq!(
+                (read.info, read.capabilities, read.consumers),
+                (info, capabilities, consumers.clone())
+            );
+        }
+        let event = EventName::new("orders").unwrap();
+        assert_eq!(detail(&detail_request(&event)).unwrap(), event);
+        assert!(read_detail(&proto::GetEventResponse::default()).is_err());
     }
 }

@@ -31,12 +31,12 @@ pub fn publish(request: PublishRequest) -> Result<(EventName, Draft)> {
         metadata: request.metadata,
         key: filled(request.key),
         content_type: filled(request.content_type),
-        source: None,
+        source: filled(request.source),
     };
     Ok((event, draft))
 }
 
-/// Writes a message to publish. Its source travels as request metadata, not here.
+/// Writes a message to publish.
 #[must_use]
 pub fn publish_request(event: &EventName, draft: Draft) -> PublishRequest {
     PublishRequest {
@@ -48,6 +48,7 @@ pub fn publish_request(event: &EventName, draft: Draft) -> PublishRequest {
         content_type: draft.content_type.unwrap_or_default(),
         deliver_at: None,
         ttl: None,
+        source: draft.source.unwrap_or_default(),
     }
 }
 
@@ -164,7 +165,7 @@ mod tests {
             metadata: [("Content-Type".to_owned(), "a/b".to_owned())].into(),
             key: Some("k".into()),
             content_type: Some("c".into()),
-            source: None,
+            source: Some("shop".into()),
         }
     }
 
@@ -188,6 +189,11 @@ mod tests {
                 id: MessageId::new("m").unwrap(),
                 cursor: Some(Cursor::new("c").unwrap()),
                 duplicate: false,
+            },
+            Receipt {
+                id: MessageId::new("m").unwrap(),
+                cursor: Some(Cursor::new("c").unwrap()),
+                duplicate: true,
             },
             Receipt { id: MessageId::new("m").unwrap(), cursor: None, duplicate: true },
         ];

@@ -24,6 +24,12 @@ fn read_entry(entry: proto::AckEntry) -> Result<SettleRequest> {
         retry_after: time::read_duration("retry_after", entry.retry_after)?,
         terminate: entry.terminate,
         extend: time::read_duration("extend", entry.extend)?,
+        release: match proto::Release::try_from(entry.release) {
+            Ok(proto::Release::Unspecified) => None,
+            Ok(proto::Release::Counted) => Some(true),
+            Ok(proto::Release::Uncounted) => Some(false),
+            Err(_) => return Err(Error::invalid(format!("release has no value {}", entry.release))),
+        },
     };
     Ok(SettleRequest { ack_id: entry.ack_id, action: fields.action()? })
 }
@@ -49,6 +55,10 @@ pub(super) fn write_entry(request: SettleRequest) -> proto::AckEntry {
         }
         SettleAction::Reject { reason } => proto::AckEntry { error: reason, terminate: true, ..entry },
         SettleAction::Extend(by) => proto::AckEntry { extend: Some(time::write_duration(by)), ..entry },
+        SettleAction::Release { counted } => {
+            let release = if counted { proto::Release::Counted } else { proto::Release::Uncounted };
+            proto::AckEntry { release: release.into(), ..entry }
+        }
     }
 }
 
@@ -96,6 +106,7 @@ const fn write_status(status: AckStatus) -> proto::AckStatus {
         AckStatus::NotOwner => proto::AckStatus::NotOwner,
         AckStatus::Invalid => proto::AckStatus::Invalid,
         AckStatus::Unavailable => proto::AckStatus::Unavailable,
+        AckStatus::Released => proto::AckStatus::Released,
     }
 }
 
@@ -122,6 +133,8 @@ mod tests {
             SettleAction::Nack(Nack { delay: Some(Duration::ZERO), error: Some("no".into()) }),
             SettleAction::Reject { reason: "poison".into() },
             SettleAction::Extend(second),
+            SettleAction::Release { counted: true },
+            SettleAction::Release { counted: false },
         ] {
             let request = SettleRequest { ack_id: "a".into(), action };
             assert_eq!(ack(ack_request([request.clone()])).unwrap(), [request]);
@@ -136,6 +149,12 @@ mod tests {
     }
 
     #[test]
+    fn a_release_of_a_kind_that_is_not_known_is_refused() {
+        let entry = proto::AckEntry { ack_id: "a".into(), release: 3, ..proto::AckEntry::default() };
+        assert!(ack(proto::AckRequest { entries: vec![entry] }).is_err());
+    }
+
+    #[test]
     fn every_status_arrives_in_order() {
         let ids: Vec<_> = AckStatus::ALL.iter().map(|status| status.as_str().to_owned()).collect();
         let answers: Vec<_> = AckStatus::ALL.map(|status| SettleAnswer { status, message: None }).into();
@@ -146,6 +165,6 @@ mod tests {
     #[test]
     fn the_numbers_are_those_of_the_contract() {
         let numbers = AckStatus::ALL.map(|status| write_status(status) as i32);
-        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     }
 }

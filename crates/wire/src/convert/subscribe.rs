@@ -1,11 +1,15 @@
 //! Subscribing.
 
+use std::time::Duration;
+
 use busgate_core::{
-    AckMode, ConsumerName, Cursor, Error, GroupName, Mode, Pattern, Result, SlowPolicy, Start,
-    SubscribeRequest,
+    AckMode, ConsumerName, Error, GroupName, Mode, Pattern, Result, SlowPolicy, SubscribeRequest,
 };
 
-use super::time;
+use super::{
+    start::{read_start, write_start},
+    time,
+};
 use crate::proto::event::v1 as proto;
 
 /// Reads a request to subscribe: manual acks unless it says otherwise; a cursor goes before a position.
@@ -16,7 +20,7 @@ pub fn subscribe(request: &proto::SubscribeRequest) -> Result<SubscribeRequest> 
     if !request.filter.is_empty() {
         return Err(Error::unsupported("`filter` is not supported"));
     }
-    let start = start(request)?;
+    let start = read_start(request.start_from, request.start_time, &request.start_after)?;
     let slow = slow(request.slow_policy)?;
     let ack = match proto::AckMode::try_from(request.ack_mode) {
         Ok(proto::AckMode::Unspecified | proto::AckMode::Manual) => AckMode::Manual,
@@ -31,6 +35,7 @@ pub fn subscribe(request: &proto::SubscribeRequest) -> Result<SubscribeRequest> 
         ack,
         ack_wait: time::read_duration("ack_wait", request.ack_wait)?,
         max_deliver: given(request.max_deliver),
+        backoff: backoff(&request.backoff)?,
         max_in_flight: given(request.max_in_flight).map(size),
         max_age: time::read_duration("max_age", request.max_age)?,
         latest_only: request.latest_only,
@@ -62,22 +67,17 @@ fn mode(request: &proto::SubscribeRequest) -> Result<SubscribeRequest> {
     }
 }
 
-fn start(request: &proto::SubscribeRequest) -> Result<Option<Start>> {
-    use proto::StartPosition::{Beginning, Latest, Timestamp, Unspecified};
+/// The delays, if there are any.
+fn backoff(delays: &[prost_types::Duration]) -> Result<Option<Vec<Duration>>> {
+    let read = |delay: &prost_types::Duration| time::read_duration("backoff", Some(*delay)).transpose();
+    let delays = delays.iter().filter_map(read).collect::<Result<Vec<_>>>()?;
+    Ok(Some(delays).filter(|delays| !delays.is_empty()))
+}
 
-    if !request.start_after.is_empty() {
-        return Ok(Some(Start::After(Cursor::new(&request.start_after)?)));
-    }
-    let time = request.start_time.map(|time| time::read_time("start_time", time)).transpose()?;
-    match (proto::StartPosition::try_from(request.start_from), time) {
-        (Ok(Unspecified), None) => Ok(None),
-        (Ok(Beginning), None) => Ok(Some(Start::Beginning)),
-        (Ok(Latest), None) => Ok(Some(Start::Latest)),
-        (Ok(Unspecified | Timestamp), Some(time)) => Ok(Some(Start::At(time))),
-        (Ok(Timestamp), None) => Err(Error::invalid("START_POSITION_TIMESTAMP needs start_time")),
-        (Ok(Beginning | Latest), Some(_)) => Err(Error::invalid("start_time needs START_POSITION_TIMESTAMP")),
-        (Err(_), _) => Err(unknown("start_from", request.start_from)),
-    }
+/// No delay at all is written as one of nothing: none stands for the default.
+fn write_backoff(delays: &[Duration]) -> Vec<prost_types::Duration> {
+    let delays = if delays.is_empty() { &[Duration::ZERO] } else { delays };
+    delays.iter().copied().map(time::write_duration).collect()
 }
 
 fn slow(policy: i32) -> Result<Option<SlowPolicy>> {
@@ -131,6 +131,7 @@ pub fn subscribe_request(request: &SubscribeRequest) -> proto::SubscribeRequest 
         max_in_flight: number(request.max_in_flight),
         ack_wait: request.ack_wait.map(time::write_duration),
         max_deliver: request.max_deliver.unwrap_or_default(),
+        backoff: request.backoff.as_deref().map(write_backoff).unwrap_or_default(),
         ..proto::SubscribeRequest::default()
     };
     written.set_delivery_mode(delivery_mode);
@@ -145,20 +146,11 @@ pub fn subscribe_request(request: &SubscribeRequest) -> proto::SubscribeRequest 
         Some(SlowPolicy::Conflate) => proto::SlowPolicy::Conflate,
         Some(SlowPolicy::Disconnect) => proto::SlowPolicy::Disconnect,
     });
-    write_start(&mut written, &request.start);
+    let start = write_start(&request.start);
+    written.set_start_from(start.position);
+    written.start_time = start.time;
+    written.start_after = start.after;
     written
-}
-
-fn write_start(written: &mut proto::SubscribeRequest, start: &Start) {
-    match start {
-        Start::Beginning => written.set_start_from(proto::StartPosition::Beginning),
-        Start::Latest => written.set_start_from(proto::StartPosition::Latest),
-        Start::At(time) => {
-            written.set_start_from(proto::StartPosition::Timestamp);
-            written.start_time = Some(time::write_time(*time));
-        }
-        Start::After(cursor) => written.start_after = cursor.to_string(),
-    }
 }
 
 fn number(size: Option<usize>) -> u32 {
@@ -167,9 +159,7 @@ fn number(size: Option<usize>) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use busgate_core::{ErrorKind, Timestamp};
+    use busgate_core::{Cursor, ErrorKind, Start, Timestamp};
     use proptest::prelude::*;
 
     use super::*;
@@ -194,6 +184,7 @@ mod tests {
             ack: AckMode::Auto,
             ack_wait: Some(Duration::from_millis(500)),
             max_deliver: Some(3),
+            backoff: Some(vec![Duration::ZERO, Duration::from_millis(1500)]),
             max_in_flight: Some(7),
             max_age: Some(Duration::from_secs(60)),
             latest_only: true,
@@ -210,6 +201,13 @@ mod tests {
             }
         }
         assert_eq!(subscribe(&subscribe_request(&full)).unwrap(), full);
+    }
+
+    #[test]
+    fn no_delay_at_all_is_not_the_default() {
+        let request = SubscribeRequest { backoff: Some(vec![]), ..SubscribeRequest::broadcast(target()) };
+        let read = subscribe(&subscribe_request(&request)).unwrap();
+        assert_eq!(read.backoff, Some(vec![Duration::ZERO]));
     }
 
     #[test]
@@ -252,6 +250,10 @@ mod tests {
             proto::SubscribeRequest { ack_mode: 3, ..plain() },
             proto::SubscribeRequest { slow_policy: 5, ..plain() },
             proto::SubscribeRequest { start_after: "\n".into(), ..plain() },
+            proto::SubscribeRequest {
+                backoff: vec![prost_types::Duration { seconds: -1, nanos: 0 }],
+                ..plain()
+            },
             proto::SubscribeRequest {
                 max_age: Some(prost_types::Duration { seconds: -1, nanos: 0 }),
                 ..plain()

@@ -47,6 +47,7 @@ impl AckEntry {
             retry_after: duration("retry_after", self.retry_after)?,
             terminate: self.terminate.unwrap_or_default(),
             extend: duration("extend", self.extend)?,
+            release: None,
         };
         Ok(SettleRequest { ack_id: self.ack_id, action: fields.action()? })
     }
@@ -76,7 +77,8 @@ pub struct AckAnswer {
 pub struct AckOutcome {
     /// The ack id of the entry.
     pub ack_id: String,
-    /// `acked`, `nacked`, `rejected`, `extended`, `stale`, `unknown`, `not_owner`, `invalid` or `unavailable`.
+    /// `acked`, `nacked`, `rejected`, `extended`, `stale`, `unknown`, `not_owner`, `invalid`, `unavailable`
+    /// or `released`.
     pub status: String,
     /// More, for people.
     #[serde(skip_serializing_if = "Option::is_none")]

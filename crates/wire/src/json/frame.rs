@@ -107,6 +107,7 @@ impl AckFrame {
             retry_after: self.retry_after_ms.map(Duration::from_millis),
             terminate: self.terminate.unwrap_or_default(),
             extend: None,
+            release: None,
         };
         settle(self.ack_id, self.ack_ids, fields)
     }

@@ -62,7 +62,7 @@ impl HistoryQuery {
             Some(cursor) => Start::After(cursor),
             None => super::start_of(self.position, self.start_time)?.unwrap_or(Start::Beginning),
         };
-        Ok(HistoryRequest { start, limit: self.limit.unwrap_or(DEFAULT_LIMIT) })
+        Ok(HistoryRequest { start, limit: self.limit.unwrap_or(DEFAULT_LIMIT), max_bytes: None })
     }
 }
 
@@ -82,13 +82,16 @@ mod tests {
     #[test]
     fn a_page_is_a_hundred_from_the_beginning_unless_asked() {
         let page = request("").unwrap();
-        assert_eq!(page, HistoryRequest { start: Start::Beginning, limit: 100 });
+        assert_eq!(page, HistoryRequest { start: Start::Beginning, limit: 100, max_bytes: None });
     }
 
     #[test]
     fn a_cursor_goes_before_a_position() {
         let page = request("start_from=latest&after=c1&limit=7").unwrap();
-        assert_eq!(page, HistoryRequest { start: Start::After(Cursor::new("c1").unwrap()), limit: 7 });
+        assert_eq!(
+            page,
+            HistoryRequest { start: Start::After(Cursor::new("c1").unwrap()), limit: 7, max_bytes: None }
+        );
     }
 
     #[test]

@@ -63,6 +63,9 @@ async fn opening(inbound: &mut Streaming<ConsumeRequest>) -> Result<(SubscribeRe
             ConsumeFrame::Settle { .. } => {
                 return Err(Error::invalid("there is nothing to settle before subscribing"));
             }
+            ConsumeFrame::Leave => {
+                return Err(Error::invalid("there is nothing to leave before subscribing"));
+            }
         }
     }
 }
@@ -84,6 +87,7 @@ impl Consumer {
                 biased;
                 heard = self.heard.recv() => match heard {
                     Some(Heard::Credit(more)) => add(&mut self.credit, more),
+                    Some(Heard::Leave) => self.outlet.leave(),
                     Some(Heard::Answer(frame)) => return Some(Ok(self.encoded(*frame))),
                     Some(Heard::Over(Ok(()))) => return None,
                     Some(Heard::Over(Err(error))) => return Some(Err(self.call.status(&error))),

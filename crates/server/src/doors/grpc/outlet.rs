@@ -40,6 +40,11 @@ impl Outlet {
         self.unsent += bytes;
     }
 
+    /// The client goes, and keeps what it has.
+    pub(super) fn leave(&mut self) {
+        self.session.leave();
+    }
+
     /// While paused the session yields no messages.
     pub(super) fn pause(&mut self, paused: bool) {
         self.session.pause(paused);

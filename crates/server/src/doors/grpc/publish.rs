@@ -14,7 +14,7 @@ const SOURCE: &str = "x-source";
 /// A message as the client sent it, or what is wrong with it.
 pub(super) type Incoming = Result<(EventName, Draft)>;
 
-/// The publisher that the client names.
+/// The publisher that the client names for every message that does not name one.
 ///
 /// # Errors
 /// `invalid` when it is not ASCII text.
@@ -82,7 +82,8 @@ impl Publisher {
     }
 
     fn sort(&self, lots: &mut Vec<Lot>, place: usize, event: EventName, draft: Draft) {
-        let draft = Draft { source: self.source.clone(), ..draft };
+        let source = draft.source.or_else(|| self.source.clone());
+        let draft = Draft { source, ..draft };
         // Batches are of one event or a few; the last one is the likeliest.
         match lots.iter_mut().rev().find(|(name, ..)| *name == event) {
             Some((_, places, drafts)) => {

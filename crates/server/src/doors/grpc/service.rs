@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use busgate_core::{Draft, Result};
+use busgate_core::{Draft, MAX_PAGE, MAX_PAGE_BYTES, Result};
 use busgate_wire::{
-    convert,
+    convert::{self, Described},
     proto::event::v1::{
-        AckRequest, AckResponse, ConsumeRequest, ConsumeResponse, HealthRequest, HealthResponse,
-        ListEventsRequest, ListEventsResponse, Message, PublishBatchRequest, PublishBatchResponse,
-        PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse, RegisterEventRequest,
-        RegisterEventResponse, SubscribeRequest, UnregisterEventRequest, UnregisterEventResponse,
-        event_service_server::EventService,
+        AckRequest, AckResponse, ConsumeRequest, ConsumeResponse, DescribeRequest, DescribeResponse,
+        GetEventRequest, GetEventResponse, HealthRequest, HealthResponse, ListEventsRequest,
+        ListEventsResponse, Message, PublishBatchRequest, PublishBatchResponse, PublishRequest,
+        PublishResponse, PublishStreamRequest, PublishStreamResponse, ReadMessagesRequest,
+        ReadMessagesResponse, RegisterEventRequest, RegisterEventResponse, SubscribeRequest,
+        UnregisterEventRequest, UnregisterEventResponse, event_service_server::EventService,
     },
 };
 use futures_util::stream::BoxStream;
@@ -56,11 +57,37 @@ impl Service {
         Ok(convert::events(&events))
     }
 
+    async fn event(&self, call: &Call, request: Request<GetEventRequest>) -> Result<GetEventResponse> {
+        let (caller, request) = call.open(request)?;
+        let event = convert::detail(&request)?;
+        Ok(convert::detailed(&self.app.gateway.describe(&caller, &event).await?))
+    }
+
+    async fn page(&self, call: &Call, request: Request<ReadMessagesRequest>) -> Result<ReadMessagesResponse> {
+        let (caller, request) = call.open(request)?;
+        let (event, request) = convert::history(&request)?;
+        Ok(convert::history_answer(&self.app.gateway.history(&caller, &event, request).await?))
+    }
+
+    fn described(&self, call: &Call, request: Request<DescribeRequest>) -> Result<DescribeResponse> {
+        call.open(request)?;
+        let limits = &self.app.gateway.config().limits;
+        Ok(convert::described(&Described {
+            version: env!("CARGO_PKG_VERSION").into(),
+            capabilities: self.app.gateway.capabilities(),
+            max_payload_bytes: limits.max_payload_bytes,
+            max_batch: limits.max_batch,
+            max_page: MAX_PAGE,
+            max_page_bytes: MAX_PAGE_BYTES,
+        }))
+    }
+
     async fn publish_one(&self, call: &Call, request: Request<PublishRequest>) -> Result<PublishResponse> {
         let source = publish::source(request.metadata())?;
         let (caller, request) = call.open(request)?;
         let (event, draft) = convert::publish(request)?;
         self.app.admit(&caller, 1)?;
+        let source = draft.source.or(source);
         let draft = Draft { source, ..draft };
         let receipt = self.app.gateway.publish_one(&caller, &event, draft).await?;
         Ok(convert::published(&receipt))
@@ -113,6 +140,11 @@ impl EventService for Service {
         call.answer(self.events(&call, request).await)
     }
 
+    async fn get_event(&self, request: Request<GetEventRequest>) -> Answer<GetEventResponse> {
+        let call = Call::new(&self.app, &request);
+        call.answer(self.event(&call, request).await)
+    }
+
     async fn publish(&self, request: Request<PublishRequest>) -> Answer<PublishResponse> {
         let call = Call::new(&self.app, &request);
         call.answer(self.publish_one(&call, request).await)
@@ -141,9 +173,19 @@ impl EventService for Service {
         call.answer(consume::open(&call, request).await)
     }
 
+    async fn read_messages(&self, request: Request<ReadMessagesRequest>) -> Answer<ReadMessagesResponse> {
+        let call = Call::new(&self.app, &request);
+        call.answer(self.page(&call, request).await)
+    }
+
     async fn ack(&self, request: Request<AckRequest>) -> Answer<AckResponse> {
         let call = Call::new(&self.app, &request);
         call.answer(self.settle(&call, request).await)
+    }
+
+    async fn describe(&self, request: Request<DescribeRequest>) -> Answer<DescribeResponse> {
+        let call = Call::new(&self.app, &request);
+        call.answer(self.described(&call, request))
     }
 
     async fn health(&self, request: Request<HealthRequest>) -> Answer<HealthResponse> {

@@ -168,7 +168,11 @@ mod tests {
             let told = ErrorFrame::unsettled("a", &answer(status)).is_some();
             let done = matches!(
                 status,
-                AckStatus::Acked | AckStatus::Nacked | AckStatus::Rejected | AckStatus::Extended
+                AckStatus::Acked
+                    | AckStatus::Nacked
+                    | AckStatus::Rejected
+                    | AckStatus::Extended
+                    | AckStatus::Released
             );
             assert_eq!(told, !done, "{status:?}");
         }

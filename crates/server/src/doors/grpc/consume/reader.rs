@@ -19,6 +19,8 @@ const UNDER_WAY: usize = 256;
 pub(super) enum Heard {
     /// It allows more messages.
     Credit(u32),
+    /// It goes, and keeps what it has.
+    Leave,
     /// It settled, and this is the answer.
     Answer(Box<ConsumeResponse>),
     /// It will say no more, and every ack of it is answered.
@@ -74,6 +76,10 @@ impl Reader {
             Err(error) => self.fail(error),
             Ok(Some(frame)) => match convert::consume(frame) {
                 Ok(ConsumeFrame::Credit(more)) => return Some(Heard::Credit(more)),
+                Ok(ConsumeFrame::Leave) => {
+                    self.inbound = None;
+                    return Some(Heard::Leave);
+                }
                 Ok(ConsumeFrame::Settle { sequence, entries }) => self.settle(sequence, entries),
                 Ok(ConsumeFrame::Subscribe(_)) => {
                     self.fail(Error::invalid("this stream has its subscription"));
