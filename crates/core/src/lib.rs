@@ -24,6 +24,7 @@ mod limits;
 mod message;
 mod name;
 mod options;
+mod position;
 mod subscription;
 mod tasks;
 mod transport;
@@ -57,6 +58,7 @@ pub use self::{
         DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_IN_FLIGHT_BYTES, EventConfig, MAX_NACK_DELAY, Mode, RetryPolicy,
         Start, SubscribeOptions,
     },
+    position::Position,
     subscription::{Gap, Item, Subscription},
     tasks::Tasks,
     transport::{ConsumerLag, EventInfo, Page, ReadRequest, Transport},

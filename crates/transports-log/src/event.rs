@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use busgate_core::{Cursor, EventConfig, EventInfo, EventName, Gap, Holder, Message, Result};
+use busgate_core::{Cursor, EventConfig, EventInfo, EventName, Gap, Holder, Message, Position, Result};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use crate::{lease::Seat, position::Position, store::EventId};
+use crate::{lease::Seat, store::EventId};
 
 /// The event that health is tried on, which nobody else sees.
 pub(crate) const PROBE_EVENT: &str = "_probe";
@@ -200,7 +200,7 @@ impl Event {
     /// # Errors
     /// As [`Position::to_cursor`].
     pub(crate) fn cursor_before(&self, next: u64) -> Result<Cursor> {
-        Position::before(self.id, &self.name, next).to_cursor()
+        Position::before(self.id.0.into(), &self.name, next).to_cursor()
     }
 
     /// The gap before the message at `next`.

@@ -16,8 +16,8 @@ use std::{
 use async_trait::async_trait;
 use busgate_core::{
     Capabilities, Clock, ConsumerLag, Cursor, Error, ErrorKind, EventConfig, EventInfo, EventName, Fencing,
-    Group, Health, Holder, Message, Moment, Page, Passed, ReadRequest, Receipt, Result, Settled, Settlement,
-    SubscribeOptions, Subscription, Tasks, Transport,
+    Group, Health, Holder, Message, Moment, Page, Passed, Position, ReadRequest, Receipt, Result, Settled,
+    Settlement, SubscribeOptions, Subscription, Tasks, Transport,
 };
 use tokio::{runtime::Handle, time::Instant};
 
@@ -27,7 +27,6 @@ use crate::{
     error::{closed, io},
     event::{Event, Phase},
     lease::{Member, Seat},
-    position::Position,
     reader::{Follower, Found, Loader},
     recovery::{self, Opened},
     writer::{Parcel, Queue},
@@ -240,9 +239,7 @@ impl Transport for LogTransport {
     }
 
     fn passed(&self, reader: &Cursor, message: &Cursor) -> Result<Passed> {
-        let (reader, message) = (Position::parse(reader)?, Position::parse(message)?);
-        let had = (message.event, message.next) <= (reader.event, reader.next);
-        Ok(if had { Passed::Had } else { Passed::NewFromHere })
+        Position::passed(reader, message)
     }
 
     async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {

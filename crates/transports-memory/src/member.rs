@@ -111,7 +111,7 @@ impl Member {
         let place = self.topic.place(taken.offset);
         let cursor = match history.get(taken.offset) {
             Some(held) => held.cursor.clone(),
-            None => place.to_cursor()?,
+            None => self.topic.cursor(taken.offset)?,
         };
         let token = LeaseToken {
             event: self.topic.name.clone(),

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, task::Waker, time::Duration};
 
 use busgate_core::{
     Cursor, DEFAULT_DEDUP_WINDOW, DEFAULT_MAX_IDS, DedupWindow, Error, EventConfig, EventInfo, EventName,
-    Gap, Holder, Message, Moment, Receipt, Result, Start, Timestamp,
+    Gap, Holder, Message, Moment, Position, Receipt, Result, Start, Timestamp,
 };
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::Instant};
@@ -34,6 +34,7 @@ pub(crate) struct Topic {
     pub(crate) name: EventName,
     pub(crate) config: EventConfig,
     pub(crate) incarnation: u64,
+    origin: Position,
     /// Tells the timer that there is an earlier deadline than the one it sleeps for, or that the event ended.
     pub(crate) alarm: Notify,
     state: Mutex<State>,
@@ -75,7 +76,8 @@ impl Topic {
             by_holder: HashMap::new(),
             ids: DedupWindow::new(window, DEFAULT_MAX_IDS),
         };
-        Arc::new(Self { name, config, incarnation, alarm: Notify::new(), state: Mutex::new(state) })
+        let origin = Position::before(incarnation, &name, 0);
+        Arc::new(Self { name, config, incarnation, origin, alarm: Notify::new(), state: Mutex::new(state) })
     }
 
     /// The state, with what is too old gone.
@@ -87,6 +89,14 @@ impl Topic {
 
     pub(crate) fn place(&self, offset: u64) -> Place {
         Place { incarnation: self.incarnation, offset }
+    }
+
+    /// The cursor of the message at `offset`; of offset 0 the place before the first.
+    ///
+    /// # Errors
+    /// As [`Position::to_cursor`].
+    pub(crate) fn cursor(&self, offset: u64) -> Result<Cursor> {
+        self.origin.at(offset).to_cursor()
     }
 
     /// Adds a batch, in order.
@@ -110,11 +120,11 @@ impl Topic {
 
     fn append(&self, state: &mut State, now: Timestamp, message: Message) -> Result<Receipt> {
         if let Some(first) = state.ids.find(now, &message.id) {
-            let cursor = Some(self.place(first).to_cursor()?);
+            let cursor = Some(self.cursor(first)?);
             return Ok(Receipt { id: message.id, cursor, duplicate: true });
         }
         let offset = state.history.end();
-        let cursor = self.place(offset).to_cursor()?;
+        let cursor = self.cursor(offset)?;
         let id = message.id.clone();
         state.ids.remember(now, &id, offset);
         state.history.push(now, cursor.clone(), message);
@@ -128,14 +138,17 @@ impl Topic {
             Start::Latest => Ok((history.end(), None)),
             Start::At(time) => Ok((history.since(*time), None)),
             Start::After(cursor) => {
-                let place = Place::from_cursor(cursor)?;
-                if place.incarnation != self.incarnation {
+                let position = Position::parse(cursor)?;
+                if !position.is_of(&self.name) {
+                    return Err(Position::foreign());
+                }
+                if position.life != self.incarnation {
                     return Ok((history.first(), Some(self.gap(history, None)?)));
                 }
-                if place.offset >= history.end() {
+                if position.next >= history.end() {
                     return Err(Error::invalid("the cursor is beyond the end of the event"));
                 }
-                let next = place.offset + 1;
+                let next = position.next + 1;
                 let missed = history.first().saturating_sub(next);
                 let gap = if missed > 0 { Some(self.gap(history, Some(missed))?) } else { None };
                 Ok((next.max(history.first()), gap))
@@ -144,7 +157,7 @@ impl Topic {
     }
 
     pub(crate) fn gap(&self, history: &History, missed: Option<u64>) -> Result<Gap> {
-        let held = history.oldest().map(|_| self.place(history.first() - 1).to_cursor());
+        let held = history.oldest().map(|_| self.cursor(history.first() - 1));
         Ok(Gap { missed, cursor: held.transpose()? })
     }
 

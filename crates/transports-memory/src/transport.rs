@@ -5,13 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use busgate_core::{
     Capabilities, Clock, ConsumerLag, Cursor, Error, EventConfig, EventInfo, EventName, Fencing, Health,
-    Holder, Item, Message, Page, Passed, ReadRequest, Receipt, Result, Settled, Settlement, Start,
+    Holder, Item, Message, Page, Passed, Position, ReadRequest, Receipt, Result, Settled, Settlement, Start,
     SubscribeOptions, Subscription, SystemClock, Tasks, Transport,
 };
 
 use crate::{
     burial::Letter,
-    codec::Place,
     config::MemoryConfig,
     crew::Wakes,
     error,
@@ -156,9 +155,7 @@ impl Transport for MemoryTransport {
     }
 
     fn passed(&self, reader: &Cursor, message: &Cursor) -> Result<Passed> {
-        let (reader, message) = (Place::from_cursor(reader)?, Place::from_cursor(message)?);
-        let had = reader.incarnation == message.incarnation && message.offset <= reader.offset;
-        Ok(if had { Passed::Had } else { Passed::NewFromHere })
+        Position::passed(reader, message)
     }
 
     async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
@@ -196,5 +193,5 @@ fn page(topic: &Topic, state: &State, request: &ReadRequest) -> Result<Page> {
     let messages: Vec<_> = held.map(|held| (held.cursor.clone(), Arc::clone(&held.message))).collect();
     let next = start + messages.len() as u64;
     let end = next == history.end();
-    Ok(Page { gap, messages, next: topic.place(next - 1).to_cursor()?, end })
+    Ok(Page { gap, messages, next: topic.cursor(next - 1)?, end })
 }

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use busgate_core::{Cursor, Gap, Result, Start};
+use busgate_core::{Cursor, Gap, Position, Result, Start};
 
 use super::LogTransport;
-use crate::{
-    event::{Bounds, Event},
-    position::{Position, foreign},
-};
+use crate::event::{Bounds, Event};
 
 impl LogTransport {
     /// The offset to start with, and what of the wish can't be had.
@@ -27,9 +24,9 @@ fn after(event: &Event, cursor: &Cursor) -> Result<(u64, Option<Gap>)> {
     let position = Position::parse(cursor)?;
     let Bounds { first, head, .. } = event.bounds();
     if !position.is_of(&event.name) {
-        return Err(foreign());
+        return Err(Position::foreign());
     }
-    if position.event != event.id || position.next > head {
+    if position.life != u64::from(event.id.0) || position.next > head {
         // Of another life of the event: it was registered anew since, or the directory is another or an older one.
         return Ok((first, Some(event.gap(None, first))));
     }
