@@ -10,7 +10,6 @@ mod config;
 mod error;
 mod event;
 mod lease;
-mod position;
 mod reader;
 mod recovery;
 mod store;
