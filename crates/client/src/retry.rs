@@ -1,0 +1,135 @@
+//! Whether a failed call is tried again, and when.
+
+use std::time::Duration;
+
+use busgate_core::{Effect, Error, Retry};
+
+use crate::backoff::{Backoff, spread};
+
+/// The tries of one call.
+///
+/// A repeated call is either harmless or carries the same message ids, so that an unknown effect of an earlier try is
+/// deduplicated; what the caller gets in the end says `unknown` if any try's effect was.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    most: u32,
+    backoff: Backoff,
+    made: u32,
+    effect: Effect,
+}
+
+/// What comes after a failed try.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Another one, after this long.
+    Again(Duration),
+    /// Nothing: the call failed.
+    Stop(Error),
+}
+
+impl Tries {
+    /// At most `most` tries.
+    pub(crate) const fn new(most: u32, backoff: Backoff) -> Self {
+        Self { most, backoff, made: 0, effect: Effect::None }
+    }
+
+    /// A try failed with `error`, and `left` of the call's time is left. `jitter` lies between 0 and 1.
+    pub(crate) fn failed(&mut self, error: Error, left: Duration, jitter: f64) -> Next {
+        self.made += 1;
+        self.remember(error.effect());
+        if self.made >= self.most || error.retry() == Retry::Never {
+            return Next::Stop(self.stop(error));
+        }
+        let wait = self.wait(&error, jitter);
+        if wait >= left {
+            return Next::Stop(self.stop(error));
+        }
+        Next::Again(wait)
+    }
+
+    /// `error`, as the end of the call.
+    pub(crate) fn stop(&self, error: Error) -> Error {
+        match self.effect {
+            Effect::Unknown => error.with_effect(Effect::Unknown),
+            Effect::None => error,
+        }
+    }
+
+    fn remember(&mut self, effect: Effect) {
+        if effect == Effect::Unknown {
+            self.effect = Effect::Unknown;
+        }
+    }
+
+    /// By the backoff, but not before the gateway's hint; clients with the same hint spread behind it.
+    fn wait(&self, error: &Error, jitter: f64) -> Duration {
+        let own = self.backoff.after(self.made, jitter);
+        match error.retry_after() {
+            Some(hint) => own.max(hint.saturating_add(spread(hint, jitter) / 4)),
+            None => own,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use busgate_core::ErrorKind;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn tries(most: u32) -> Tries {
+        Tries::new(most, Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(5) })
+    }
+
+    fn stopped(next: Next) -> Error {
+        match next {
+            Next::Stop(error) => error,
+            Next::Again(wait) => panic!("again after {wait:?}"),
+        }
+    }
+
+    #[test]
+    fn a_permanent_error_ends_at_once() {
+        for kind in ErrorKind::ALL.into_iter().filter(|kind| !kind.is_transient()) {
+            assert_eq!(stopped(tries(9).failed(Error::new(kind, "no"), LONG, 0.5)).kind(), kind);
+        }
+    }
+
+    #[test]
+    fn a_transient_error_ends_with_the_tries() {
+        let mut tries = tries(3);
+        for _ in 0..2 {
+            assert!(matches!(tries.failed(Error::unavailable("gone"), LONG, 0.5), Next::Again(_)));
+        }
+        stopped(tries.failed(Error::unavailable("gone"), LONG, 0.5));
+    }
+
+    #[test]
+    fn an_unknown_effect_stays_unknown() {
+        let mut tries = tries(3);
+        let timeout = Error::new(ErrorKind::Timeout, "late").with_effect(Effect::Unknown);
+        assert!(matches!(tries.failed(timeout, LONG, 0.0), Next::Again(_)));
+        let denied = Error::new(ErrorKind::Denied, "no");
+        assert_eq!(stopped(tries.failed(denied, LONG, 0.0)).effect(), Effect::Unknown);
+    }
+
+    #[test]
+    fn a_wait_that_the_deadline_does_not_allow_is_not_begun() {
+        let hinted = Error::unavailable("draining").with_retry_after(Duration::from_secs(2));
+        stopped(tries(3).failed(hinted, Duration::from_secs(1), 0.0));
+    }
+
+    proptest! {
+        #[test]
+        fn no_try_comes_before_the_hint(hint in 0u64..100_000, jitter in 0.0..=1.0) {
+            let hint = Duration::from_millis(hint);
+            match tries(2).failed(Error::unavailable("later").with_retry_after(hint), LONG, jitter) {
+                Next::Again(wait) => prop_assert!(wait >= hint && wait <= hint * 2 + Duration::from_millis(100)),
+                Next::Stop(error) => prop_assert!(false, "{error}"),
+            }
+        }
+    }
+}
