@@ -25,6 +25,9 @@ mod go_client;
 #[path = "grpc/leaving.rs"]
 mod leaving;
 #[cfg(test)]
+#[path = "grpc/looking.rs"]
+mod looking;
+#[cfg(test)]
 #[path = "grpc/publish.rs"]
 mod publish;
 #[cfg(test)]

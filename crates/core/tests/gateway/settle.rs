@@ -280,3 +280,50 @@ async fn an_ack_after_a_closed_broadcast_session_is_unknown() {
     drop(session);
     assert_eq!(ack(&gateway, &outbound).await, AckStatus::Unknown);
 }
+
+#[tokio::test(start_paused = true)]
+async fn leases_of_a_left_session_run_on_until_they_run_out() {
+    let gateway = gateway().await;
+    let mut session = subscribe(&gateway, pool()).await;
+    publish(&gateway, "e", "x").await;
+    publish(&gateway, "e", "y").await;
+    let (first, _) = (next(&mut session).await, next(&mut session).await);
+    session.handed_off();
+    session.leave();
+    publish(&gateway, "e", "z").await;
+    quiet(&mut session, Duration::from_millis(1)).await;
+    drop(session);
+    let mut other = subscribe(&gateway, pool()).await;
+    assert_eq!(next_text(&mut other).await, "z");
+    quiet(&mut other, ACK_WAIT / 2).await;
+    assert_eq!(ack(&gateway, &first).await, AckStatus::Acked);
+    let back = next(&mut other).await;
+    assert_eq!((text(&back), back.attempt), ("y".into(), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn automatic_acks_have_nothing_to_keep_when_they_leave() {
+    let gateway = gateway().await;
+    let mut session = subscribe(&gateway, SubscribeRequest { ack: AckMode::Auto, ..pool() }).await;
+    publish(&gateway, "e", "x").await;
+    next(&mut session).await;
+    session.leave();
+    drop(session);
+    let mut other = subscribe(&gateway, pool()).await;
+    let again = next(&mut other).await;
+    assert_eq!((text(&again), again.attempt), ("x".into(), 1), "it was never handed off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_released_broadcast_comes_back_at_once() {
+    let gateway = gateway().await;
+    let mut session = subscribe(&gateway, broadcast()).await;
+    publish(&gateway, "e", "x").await;
+    for (counted, attempt) in [(false, 1), (true, 1), (false, 2)] {
+        let outbound = next(&mut session).await;
+        assert_eq!(outbound.attempt, attempt);
+        let released = settle(&gateway, &outbound, SettleAction::Release { counted }).await;
+        assert_eq!(released, AckStatus::Released);
+    }
+    assert_eq!(gateway.stats().released, 3);
+}

@@ -1,7 +1,7 @@
 //! Settling: by whom, once, and what comes of it.
 
 use busgate_core::ErrorKind;
-use busgate_wire::proto::event::v1::{AckEntry, AckRequest, AckStatus, SubscribeRequest};
+use busgate_wire::proto::event::v1::{AckEntry, AckRequest, AckStatus, Release, SubscribeRequest};
 use tonic::Code;
 
 use crate::gateway::{
@@ -151,4 +151,42 @@ async fn a_dropped_stream_hands_its_leases_back() {
     let id = first.unwrap().unwrap().into_fields().unwrap().id;
     // Long before its lease of 30 s is over.
     assert_eq!(next(&mut other).await.id, id);
+}
+
+#[tokio::test]
+async fn a_release_uncounted_counts_no_attempt() {
+    // By the schedule it would not come back while the test runs.
+    let gateway = Gateway::configured("delivery.backoff = [\"1h\"]").await;
+    let mut client = gateway.with_event("orders").await;
+    publish(&mut client, "orders", "x").await;
+    let mut stream = subscribe(&mut client, worker("orders")).await;
+    for (release, retries) in [(Release::Uncounted, 0), (Release::Counted, 1), (Release::Uncounted, 1)] {
+        let message = next(&mut stream).await;
+        let entry = AckEntry { release: release.into(), ..ack_of(&message) };
+        assert_eq!(settle(&mut client, vec![entry]).await, [AckStatus::Released]);
+        // Nobody is told twice: a look at the next one takes it from the stream.
+        let again = next(&mut stream).await;
+        assert_eq!((&again.id, again.retry_count), (&message.id, retries), "{release:?}");
+        let entry = AckEntry { release: Release::Uncounted.into(), ..ack_of(&again) };
+        assert_eq!(settle(&mut client, vec![entry]).await, [AckStatus::Released]);
+    }
+    let last = next(&mut stream).await;
+    assert_eq!(settle(&mut client, vec![ack_of(&last)]).await, [AckStatus::Acked]);
+}
+
+#[tokio::test]
+async fn backoff_of_the_subscription_is_kept() {
+    let gateway = Gateway::configured("delivery.backoff = [\"1h\"]").await;
+    let mut client = gateway.with_event("orders").await;
+    publish(&mut client, "orders", "x").await;
+    let backoff = vec![millis(10).unwrap(), millis(20).unwrap()];
+    let mut stream = subscribe(&mut client, SubscribeRequest { backoff, ..worker("orders") }).await;
+    for retries in 0..3 {
+        let message = next(&mut stream).await;
+        assert_eq!(message.retry_count, retries);
+        let nack = AckEntry { error: "again".into(), ..ack_of(&message) };
+        assert_eq!(settle(&mut client, vec![nack]).await, [AckStatus::Nacked]);
+    }
+    let endless = SubscribeRequest { backoff: vec![millis(1).unwrap(); 33], ..worker("orders") };
+    assert_eq!(failure(client.subscribe(endless).await), (Code::InvalidArgument, ErrorKind::Invalid));
 }

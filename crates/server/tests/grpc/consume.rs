@@ -6,7 +6,7 @@ use busgate_core::{AckStatus, ErrorKind};
 use busgate_wire::{
     convert::{Frame, Received, read_consumed},
     proto::event::v1::{
-        AckEntry, ConsumeAck, ConsumeCredit, ConsumeRequest, ConsumeResponse, SubscribeRequest,
+        AckEntry, ConsumeAck, ConsumeCredit, ConsumeLeave, ConsumeRequest, ConsumeResponse, SubscribeRequest,
         UnregisterEventRequest, consume_request,
     },
 };
@@ -15,8 +15,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 
 use crate::gateway::{
-    CLERK, Client, Gateway, KEYS, SHOP, all_of, by, draft, failure, millis, publish, soon, told, until,
-    worker,
+    CLERK, Client, Gateway, KEYS, SHOP, all_of, by, draft, failure, millis, publish, settle, soon, told,
+    until, worker,
 };
 
 /// Both ends of a stream.
@@ -86,6 +86,10 @@ fn starts(request: SubscribeRequest) -> ConsumeRequest {
 
 fn allows(messages: u32) -> ConsumeRequest {
     ConsumeRequest { frame: Some(consume_request::Frame::Credit(ConsumeCredit { messages })) }
+}
+
+fn leaves() -> ConsumeRequest {
+    ConsumeRequest { frame: Some(consume_request::Frame::Leave(ConsumeLeave {})) }
 }
 
 fn settles(sequence: u64, entries: Vec<AckEntry>) -> ConsumeRequest {
@@ -170,6 +174,27 @@ async fn a_client_that_is_done_gets_its_answers_and_ok() {
 }
 
 #[tokio::test]
+async fn a_left_stream_keeps_its_leases() {
+    let gateway = Gateway::start().await;
+    let mut client = with_messages(&gateway, 2).await;
+    let one = SubscribeRequest { max_in_flight: 2, ..worker("orders") };
+    let mut consumer = Consumer::open(&mut client, vec![starts(one)]).await.unwrap();
+    let (first, second) = (consumer.message().await, consumer.message().await);
+    consumer.send(settles(1, vec![entry(&first)])).await;
+    consumer.send(leaves()).await;
+    assert_eq!(consumer.settled().await, (1, vec![AckStatus::Acked]), "what was said before is answered");
+    consumer.end().await.expect("OK");
+    until(|| gateway.gateway().stats().sessions == 0).await;
+    // The one that comes next is not given what is leased still.
+    let mut heir = Consumer::open(&mut client, vec![starts(worker("orders"))]).await.unwrap();
+    assert!(heir.is_silent().await, "the lease was given back");
+    let settled = settle(&mut client, vec![entry(&second)]).await;
+    assert_eq!(settled, [busgate_wire::proto::event::v1::AckStatus::Acked]);
+    publish(&mut client, "orders", "2").await;
+    assert_eq!(&*heir.message().await.message.payload, b"2");
+}
+
+#[tokio::test]
 async fn acks_are_taken_while_the_client_does_not_read() {
     let gateway = Gateway::configured("limits.max_payload_bytes = 4194304").await;
     let mut client = gateway.with_event("orders").await;
@@ -189,8 +214,12 @@ async fn frames_out_of_place_are_refused() {
     let gateway = Gateway::start().await;
     let mut client = with_messages(&gateway, 0).await;
     let invalid = (Code::InvalidArgument, ErrorKind::Invalid);
-    for first in [vec![settles(1, vec![])], vec![ConsumeRequest::default()], vec![starts(all_of("no name"))]]
-    {
+    for first in [
+        vec![settles(1, vec![])],
+        vec![leaves()],
+        vec![ConsumeRequest::default()],
+        vec![starts(all_of("no name"))],
+    ] {
         let opened = Consumer::open(&mut client, first).await;
         assert_eq!(failure(opened.map(|_| ())), invalid);
     }

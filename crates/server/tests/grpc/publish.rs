@@ -66,6 +66,27 @@ async fn the_source_is_what_the_publisher_says_else_who_it_is() {
 }
 
 #[tokio::test]
+async fn the_source_of_a_message_goes_before_that_of_the_call() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.with_event("orders").await;
+    let own = || PublishRequest { source: "till".into(), ..draft("orders", "own") };
+    let named = |message| {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("x-source", "billing".parse().unwrap());
+        request
+    };
+    client.publish(named(own())).await.unwrap();
+    let messages = vec![own(), draft("orders", "none")];
+    let mut batch = Request::new(PublishBatchRequest { messages });
+    batch.metadata_mut().insert("x-source", "billing".parse().unwrap());
+    client.publish_batch(batch).await.unwrap();
+    let mut stream = subscribe(&mut client, all_of("orders")).await;
+    for expected in ["till", "till", "billing"] {
+        assert_eq!(next(&mut stream).await.source, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_batch_is_answered_entry_by_entry_and_in_order() {
     let gateway = Gateway::configured("limits.max_payload_bytes = 8").await;
     let mut client = gateway.with_event("a").await;
