@@ -11,6 +11,7 @@ use std::{
 
 use futures_util::StreamExt;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use self::ring::{Ring, Slot};
@@ -25,6 +26,10 @@ use crate::{
 
 /// How long a lost tail waits before it is attached again: the first and the longest wait.
 const REATTACH: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// How long a tail may be lost without its followers noticing. Then their streams end, and the clients come back or go
+/// to another gateway.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The live events of a node.
 #[derive(Debug)]
@@ -90,6 +95,8 @@ impl Channel {
             transport: Arc::clone(&transport),
             ring: Arc::clone(&ring),
             last: None,
+            wait: REATTACH.0,
+            lost: None,
         };
         tasks.spawn(tail.run());
         Self { event, transport, ring, _tasks: tasks }
@@ -102,30 +109,42 @@ struct Tail {
     transport: Arc<dyn Transport>,
     ring: Arc<Ring>,
     last: Option<Cursor>,
+    wait: Duration,
+    /// Since when nothing has come through.
+    lost: Option<Instant>,
 }
 
 impl Tail {
     async fn run(mut self) {
-        let mut wait = REATTACH.0;
         loop {
             let error = match self.attach().await {
                 Ok(subscription) => {
                     self.ring.open();
-                    match self.pump(subscription, &mut wait).await {
-                        Some(error) => error,
-                        None => return self.ring.finish(End::Closed),
+                    let attached = Instant::now();
+                    let Some(error) = self.pump(subscription).await else {
+                        return self.ring.finish(End::Closed);
+                    };
+                    if attached.elapsed() > PATIENCE {
+                        self.healthy();
                     }
+                    error
                 }
                 Err(error) => error,
             };
-            if error.retry() == Retry::Never || self.last.is_none() {
+            let lost = self.lost.get_or_insert_with(Instant::now).elapsed();
+            if error.retry() == Retry::Never || self.last.is_none() || lost >= PATIENCE {
                 debug!(event = %self.event, %error, "the tail of an event ended");
                 return self.ring.finish(ended(error, self.last.is_some()));
             }
-            warn!(event = %self.event, %error, ?wait, "the tail of an event was lost, attaching again");
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(REATTACH.1);
+            warn!(event = %self.event, %error, wait = ?self.wait, "the tail of an event was lost, attaching again");
+            tokio::time::sleep(self.wait).await;
+            self.wait = (self.wait * 2).min(REATTACH.1);
         }
+    }
+
+    const fn healthy(&mut self) {
+        self.wait = REATTACH.0;
+        self.lost = None;
     }
 
     /// Subscribes where it was, so that nothing between two attachments is missed.
@@ -142,12 +161,12 @@ impl Tail {
     }
 
     /// Answers the error that ended the subscription; `None` when the event was unregistered.
-    async fn pump(&mut self, mut subscription: Subscription, wait: &mut Duration) -> Option<Error> {
+    async fn pump(&mut self, mut subscription: Subscription) -> Option<Error> {
         while let Some(item) = subscription.next().await {
             match item {
                 Ok(Item::Delivery(delivery)) => {
-                    // Only a message shows that the tail works: a mere attachment does not reset the wait.
-                    *wait = REATTACH.0;
+                    // A message shows that the tail works, or time does: a mere attachment does not.
+                    self.healthy();
                     self.last = Some(delivery.cursor.clone());
                     let envelope =
                         Envelope::new(delivery.event.clone(), Arc::clone(&delivery.message), delivery.cursor);

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use busgate_core::{AckMode, Draft, End, GatewayConfig, MessageId, Outgoing, Start, SubscribeRequest};
+use busgate_core::{
+    AckMode, Draft, End, ErrorKind, GatewayConfig, MessageId, Outgoing, Start, SubscribeRequest,
+};
 use proptest::prelude::*;
 
 use crate::stage::{
-    ack, broadcast, config, event, gateway, gateway_with, me, next, next_text, publish, quiet, settle,
-    subscribe, text, within,
+    ack, broadcast, config, event, gateway, gateway_over, gateway_with, me, memory, next, next_text, pool,
+    publish, quiet, register, settle, subscribe, text, within,
 };
 
 fn auto(start: Start) -> SubscribeRequest {
@@ -56,6 +58,25 @@ async fn an_unregistered_event_ends_its_sessions_as_closed() {
     gateway.unregister(&me(), &event("e")).await.unwrap();
     assert!(matches!(within(session.next()).await, Outgoing::End(End::Closed)));
     assert!(matches!(within(session.next()).await, Outgoing::End(End::Closed)), "and stays so");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_back_end_that_stays_lost_ends_its_sessions_as_unavailable() {
+    let transport = memory();
+    let gateway = gateway_over(std::sync::Arc::clone(&transport), config());
+    register(&gateway, "e").await;
+    publish(&gateway, "e", "x").await;
+    let mut follower = subscribe(&gateway, auto(Start::Beginning)).await;
+    let mut worker = subscribe(&gateway, SubscribeRequest { start: Start::Beginning, ..pool() }).await;
+    assert_eq!((next_text(&mut follower).await, next_text(&mut worker).await), ("x".into(), "x".into()));
+    transport.close().await.unwrap();
+    for session in [&mut worker, &mut follower] {
+        let end = within(session.next()).await;
+        assert!(
+            matches!(&end, Outgoing::End(End::Failed(error)) if error.kind() == ErrorKind::Unavailable),
+            "{end:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
