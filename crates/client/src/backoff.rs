@@ -23,7 +23,9 @@ impl Backoff {
 
 /// Between half of `step` and all of it.
 pub(crate) fn spread(step: Duration, jitter: f64) -> Duration {
-    step / 2 + (step / 2).mul_f64(jitter.clamp(0.0, 1.0))
+    let half = step / 2;
+    // Rounding must not take it beyond.
+    half.saturating_add(half.mul_f64(jitter.clamp(0.0, 1.0))).min(step)
 }
 
 #[cfg(test)]

@@ -46,10 +46,10 @@ impl Target {
             (false, true) => 443,
             (false, false) => 80,
         };
-        let port = match (authority.port_u16(), authority.port()) {
-            (Some(port), _) => port,
-            (None, None) if !authority.as_str().ends_with(':') => usual,
-            _ => return Err(refused("has no valid port")),
+        let port = match authority.port_u16() {
+            Some(port) => port,
+            None if authority.as_str() == authority.host() => usual,
+            None => return Err(refused("has no valid port")),
         };
         Self::new(secure, host, port).ok_or_else(|| refused("has no valid host"))
     }
