@@ -10,6 +10,7 @@ mod browser;
 mod go;
 mod node;
 mod python;
+mod seed_client;
 
 pub(crate) use python::wheels;
 
@@ -18,6 +19,7 @@ pub(crate) fn install(places: &Places) -> Outcome {
     python::wheels(places)?;
     node::packages(places)?;
     go::programs(places)?;
+    seed_client::program(places)?;
     system(places, &["curl"], "curl")?;
     browser::chromium(places)
 }

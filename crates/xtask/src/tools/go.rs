@@ -37,7 +37,7 @@ pub(super) fn programs(places: &Places) -> Outcome {
 }
 
 /// The machine's Go, or one of our own.
-fn toolchain(places: &Places) -> Result<PathBuf, Failure> {
+pub(super) fn toolchain(places: &Places) -> Result<PathBuf, Failure> {
     if let Some(go) =
         find(places, &["go"]).filter(|go| minor(places, go).is_some_and(|minor| minor >= OLDEST))
     {
