@@ -52,6 +52,11 @@ impl Delivery {
         self.lease.as_ref().map(|lease| &lease.token)
     }
 
+    /// The lease as data, without the delivery.
+    pub(crate) fn into_token(self) -> Option<LeaseToken> {
+        self.lease.map(|lease| lease.token)
+    }
+
     /// Says it is done. Without a lease there is nothing to say, and the answer is the same.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 mod ack;
 mod authorizer;
+pub mod bus;
 mod caller;
 mod capabilities;
 mod clock;
@@ -32,6 +33,7 @@ mod transport;
 pub use self::{
     ack::{AckSecret, Deadlines, MIN_SECRET_BYTES},
     authorizer::{AllowAll, Authorizer, DenyAll, Operation, Rule, Rules},
+    bus::{Bus, Failure},
     caller::Caller,
     capabilities::{Capabilities, Fencing},
     clock::{Clock, SystemClock, Timestamp},
