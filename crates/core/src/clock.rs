@@ -1,12 +1,22 @@
 //! The wall clock, behind a seam: the one place that reads it.
 
+#![allow(
+    clippy::disallowed_types,
+    reason = "the system's time is not paused: it is measured by std's instant"
+)]
+
+mod course;
+
 use std::{
     fmt,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant as SteadyInstant, SystemTime, UNIX_EPOCH},
 };
 
+use parking_lot::RwLock;
 use tokio::time::Instant;
+
+use self::course::Course;
 
 /// A point of wall-clock time, in nanoseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,29 +76,51 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
 
-/// The clock of the machine.
+/// How often the clock looks at the system's time.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The clock of the machine: it follows the system's time, and never goes back.
 ///
-/// It starts at the system's time and goes on with tokio's clock, so that a paused test moves it as well, and a step
-/// of the system's time never takes it backwards.
-#[derive(Clone, Copy, Debug)]
+/// Between two looks at the system's time (one a second at most, made by whoever asks) it goes on with tokio's clock, so
+/// that a paused test moves it as well. When the system's time is stepped forward, or the machine slept, it is there
+/// with the next look. When it is stepped back, the clock goes at half speed until the system's time has caught up.
+/// Clones are the same clock.
+#[derive(Clone, Debug)]
 pub struct SystemClock {
     origin: Timestamp,
     started: Instant,
+    steady: SteadyInstant,
+    course: Arc<RwLock<Course>>,
 }
 
 impl SystemClock {
     /// A clock that starts at the system's time.
     #[must_use]
     pub fn new() -> Self {
-        #[allow(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { origin: Timestamp::default().plus(since_epoch), started: Instant::now() }
+        let origin = system_time();
+        let course = Arc::new(RwLock::new(Course::starting(origin)));
+        #[allow(clippy::disallowed_methods, reason = "what the system's time is compared with")]
+        let steady = SteadyInstant::now();
+        Self { origin, started: Instant::now(), steady, course }
     }
 
     /// The machine's clock, ready to hand around.
     #[must_use]
     pub fn shared() -> Arc<dyn Clock> {
         Arc::new(Self::new())
+    }
+
+    /// What the clock would be, had it gone with the system's time from the start. Only steps of the system's time
+    /// count: time that a test has skipped has passed.
+    fn target(&self, elapsed: Duration) -> Timestamp {
+        let unstepped = self.origin.plus(self.steady.elapsed());
+        let system = system_time();
+        let now = self.origin.plus(elapsed);
+        if system >= unstepped {
+            now.plus(system.since(unstepped))
+        } else {
+            now.minus(unstepped.since(system))
+        }
     }
 }
 
@@ -100,8 +132,22 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        self.origin.plus(self.started.elapsed())
+        let elapsed = self.started.elapsed();
+        let course = *self.course.read();
+        if course.age(elapsed) < LOOK {
+            return course.time(elapsed);
+        }
+        let mut course = self.course.write();
+        if course.age(elapsed) >= LOOK {
+            *course = course.steered(elapsed, self.target(elapsed));
+        }
+        course.time(elapsed)
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the one reader of the wall clock")]
+fn system_time() -> Timestamp {
+    Timestamp::default().plus(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 #[cfg(test)]
