@@ -12,7 +12,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -33,18 +33,37 @@ pub(crate) struct AckTracker {
     node: u64,
     next: AtomicU64,
     streams: RwLock<HashMap<u64, Arc<Stream>>>,
+    seats: Arc<AtomicUsize>,
+}
+
+/// One of the streams there may be at once, for as long as it is held.
+#[derive(Debug, Default)]
+pub(crate) struct Seat(Arc<AtomicUsize>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl AckTracker {
     pub(crate) fn new() -> Self {
         let node = Uuid::new_v4().as_u64_pair().0;
-        Self { node, next: AtomicU64::new(1), streams: RwLock::default() }
+        Self { node, next: AtomicU64::new(1), streams: RwLock::default(), seats: Arc::default() }
+    }
+
+    /// Room for another stream, when there are fewer than `most`; taken before the stream is opened, so that many who
+    /// come at once are counted too.
+    pub(crate) fn seat(&self, most: usize) -> Option<Seat> {
+        let one_more = |taken: usize| (taken < most).then_some(taken + 1);
+        self.seats.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Seat(Arc::clone(&self.seats)))
     }
 
     /// A new stream, known until [`AckTracker::close`].
-    pub(crate) fn open(&self, window: Window) -> Arc<Stream> {
+    pub(crate) fn open(&self, seat: Seat, window: Window) -> Arc<Stream> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let stream = Arc::new(Stream::new(self.node, id, window));
+        let stream = Arc::new(Stream::new(self.node, id, seat, window));
         self.streams.write().insert(id, Arc::clone(&stream));
         stream
     }

@@ -76,7 +76,7 @@ impl Gateway {
         let bounds = Bounds { messages: config.ring_messages, bytes: config.ring_bytes };
         let inner = Inner {
             capabilities: transport.capabilities(),
-            hub: Hub::new(Arc::clone(&transport), bounds),
+            hub: Hub::new(Arc::clone(&transport), bounds, config.call_timeout),
             transport,
             authorizer,
             clock,
@@ -148,10 +148,19 @@ impl Inner {
 
     /// Bounds a call of the transport.
     async fn in_time<T>(&self, effect: Effect, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        match tokio::time::timeout(self.config.call_timeout, call).await {
-            Ok(answer) => answer,
-            Err(_) => Err(timed_out(effect)),
-        }
+        in_time(self.config.call_timeout, effect, call).await
+    }
+}
+
+/// Bounds a call of a transport.
+pub(crate) async fn in_time<T>(
+    limit: Duration,
+    effect: Effect,
+    call: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(timed_out(effect)),
     }
 }
 

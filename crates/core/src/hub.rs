@@ -20,8 +20,8 @@ pub(crate) use self::{
     ring::Bounds,
 };
 use crate::{
-    Cursor, End, Envelope, Error, ErrorKind, EventName, Item, ReadRequest, Result, Retry, Start,
-    SubscribeOptions, Subscription, Tasks, Transport,
+    Cursor, Effect, End, Envelope, Error, ErrorKind, EventName, Item, Page, ReadRequest, Result, Retry,
+    Start, SubscribeOptions, Subscription, Tasks, Transport, gateway::in_time,
 };
 
 /// How long a lost tail waits before it is attached again: the first and the longest wait.
@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Hub {
     transport: Arc<dyn Transport>,
     bounds: Bounds,
+    /// How long one call of the transport may take.
+    call_timeout: Duration,
     channels: Mutex<HashMap<EventName, Weak<Channel>>>,
 }
 
@@ -43,15 +45,16 @@ pub(crate) struct Hub {
 #[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) event: EventName,
-    pub(crate) transport: Arc<dyn Transport>,
+    transport: Arc<dyn Transport>,
+    call_timeout: Duration,
     pub(crate) ring: Arc<Ring>,
     /// Owns the tail.
     _tasks: Tasks,
 }
 
 impl Hub {
-    pub(crate) fn new(transport: Arc<dyn Transport>, bounds: Bounds) -> Self {
-        Self { transport, bounds, channels: Mutex::default() }
+    pub(crate) fn new(transport: Arc<dyn Transport>, bounds: Bounds, call_timeout: Duration) -> Self {
+        Self { transport, bounds, call_timeout, channels: Mutex::default() }
     }
 
     /// Starts following an event.
@@ -80,26 +83,38 @@ impl Hub {
             return channel;
         }
         channels.retain(|_, channel| channel.strong_count() > 0);
-        let channel = Arc::new(Channel::start(event.clone(), Arc::clone(&self.transport), self.bounds));
+        let channel = Arc::new(Channel::start(event.clone(), self));
         channels.insert(event.clone(), Arc::downgrade(&channel));
         channel
     }
 }
 
 impl Channel {
-    fn start(event: EventName, transport: Arc<dyn Transport>, bounds: Bounds) -> Self {
-        let ring = Arc::new(Ring::new(bounds));
+    fn start(event: EventName, hub: &Hub) -> Self {
+        let ring = Arc::new(Ring::new(hub.bounds));
         let tasks = Tasks::new();
+        let (transport, call_timeout) = (Arc::clone(&hub.transport), hub.call_timeout);
         let tail = Tail {
             event: event.clone(),
             transport: Arc::clone(&transport),
+            call_timeout,
             ring: Arc::clone(&ring),
             last: None,
             wait: REATTACH.0,
             lost: None,
         };
         tasks.spawn(tail.run());
-        Self { event, transport, ring, _tasks: tasks }
+        Self { event, transport, call_timeout, ring, _tasks: tasks }
+    }
+
+    /// Reads history, in time.
+    pub(crate) async fn read(&self, request: ReadRequest) -> Result<Page> {
+        in_time(self.call_timeout, Effect::None, self.transport.read(&self.event, request)).await
+    }
+
+    /// Where the event ends right now.
+    pub(crate) async fn end(&self) -> Result<Cursor> {
+        in_time(self.call_timeout, Effect::None, end_of(&*self.transport, &self.event)).await
     }
 }
 
@@ -107,6 +122,7 @@ impl Channel {
 struct Tail {
     event: EventName,
     transport: Arc<dyn Transport>,
+    call_timeout: Duration,
     ring: Arc<Ring>,
     last: Option<Cursor>,
     wait: Duration,
@@ -117,7 +133,7 @@ struct Tail {
 impl Tail {
     async fn run(mut self) {
         loop {
-            let error = match self.attach().await {
+            let error = match in_time(self.call_timeout, Effect::None, self.attach()).await {
                 Ok(subscription) => {
                     self.ring.open();
                     let attached = Instant::now();
@@ -189,7 +205,7 @@ fn ended(error: Error, was_there: bool) -> End {
 }
 
 /// Where an event ends right now.
-pub(crate) async fn end_of(transport: &dyn Transport, event: &EventName) -> Result<Cursor> {
+async fn end_of(transport: &dyn Transport, event: &EventName) -> Result<Cursor> {
     let request = ReadRequest { start: Start::Latest, limit: 1, max_bytes: 1 };
     Ok(transport.read(event, request).await?.next)
 }

@@ -14,6 +14,8 @@ mod admission;
 mod drain;
 #[path = "gateway/live.rs"]
 mod live;
+#[path = "gateway/odd.rs"]
+mod odd;
 #[path = "gateway/pattern.rs"]
 mod pattern;
 #[path = "gateway/settle.rs"]

@@ -3,12 +3,13 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Deadlines, Slot};
+use super::{Deadlines, Seat, Slot};
 use crate::{Envelope, LeaseToken, RetryPolicy, Settled, Verb};
 
 /// Redeliveries of unnamed broadcast that may wait at once, at least.
@@ -72,13 +73,20 @@ pub(crate) struct Stream {
     node: u64,
     id: u64,
     window: Window,
+    /// What it holds of the gateway's limit of sessions.
+    _seat: Seat,
     state: Mutex<State>,
     wake: Notify,
 }
 
 impl Stream {
-    pub(super) fn new(node: u64, id: u64, window: Window) -> Self {
-        Self { node, id, window, state: Mutex::default(), wake: Notify::new() }
+    pub(super) fn new(node: u64, id: u64, seat: Seat, window: Window) -> Self {
+        Self { node, id, window, _seat: seat, state: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// How long its leases run.
+    pub(crate) const fn ack_wait(&self) -> Duration {
+        self.window.retry.ack_wait
     }
 
     pub(super) const fn id(&self) -> u64 {
@@ -228,6 +236,11 @@ impl Stream {
         state.waiting.remove(&seq)
     }
 
+    /// When the next lease runs out.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.state.lock().deadlines.next()
+    }
+
     /// When to look again: a lease that runs out makes room, or a redelivery of this node's; a redelivery that is due
     /// needs an open window.
     pub(crate) fn wake_at(&self, room: bool) -> Option<Instant> {
@@ -294,8 +307,6 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{Cursor, EventName, GroupName, Holder, Message, MessageId, Nack};
 
@@ -303,7 +314,7 @@ mod tests {
 
     fn stream(messages: usize) -> Stream {
         let retry = RetryPolicy { ack_wait: ACK_WAIT, max_deliver: 2, ..RetryPolicy::default() };
-        Stream::new(1, 1, Window { messages, bytes: 1000, retry })
+        Stream::new(1, 1, Seat::default(), Window { messages, bytes: 1000, retry })
     }
 
     fn token(epoch: u64) -> LeaseToken {

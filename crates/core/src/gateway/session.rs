@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Dormant, Envelope, LeaseToken, Verb,
-    ack::{Claim, Local, OwnerTag, Slot, Stream, Ticket, Window},
+    ack::{Claim, Local, OwnerTag, Slot, Stream, Ticket},
 };
 
 /// What one client is subscribed to.
@@ -38,12 +38,11 @@ impl Session {
     pub(super) fn new(
         inner: Arc<Inner>,
         source: Source,
-        window: Window,
+        stream: Arc<Stream>,
         request: &SubscribeRequest,
         owner: OwnerTag,
     ) -> Self {
-        let ack_wait = window.retry.ack_wait;
-        let stream = inner.tracker.open(window);
+        let ack_wait = stream.ack_wait();
         let drain_changed = inner.drain_changed();
         let (ack, max_age) = (request.ack, request.max_age);
         Self {
@@ -94,7 +93,10 @@ impl Session {
             let changed = self.stream.changed();
             let room = draining.is_none() && self.has_room();
             let wake_at = match draining {
-                Some(drain) => Some(drain.deadline),
+                // A lease that runs out is nothing to wait for.
+                Some(drain) => {
+                    Some(self.stream.next_expiry().map_or(drain.deadline, |at| at.min(drain.deadline)))
+                }
                 None if self.paused || self.left => None,
                 None => self.stream.wake_at(room),
             };
@@ -150,6 +152,7 @@ impl Session {
         if let Some(end) = &self.over {
             return Some(Outgoing::End(end.clone()));
         }
+        self.stream.expire(now);
         let draining = self.inner.draining();
         if let Some(drain) = draining {
             let retry_after = self.inner.retry_after();
@@ -161,7 +164,6 @@ impl Session {
                 return Some(self.finish(End::Drained { retry_after }));
             }
         }
-        self.stream.expire(now);
         if draining.is_some() || self.paused || self.left || !self.stream.has_window() {
             return None;
         }

@@ -7,8 +7,8 @@ use super::{
     source::{Many, Source},
 };
 use crate::{
-    Caller, Error, ErrorKind, EventConfig, EventName, Mode, Operation, Pattern, Result, RetryPolicy, Start,
-    SubscribeOptions, ack::Window, hub::Follow,
+    Caller, Effect, Error, ErrorKind, EventConfig, EventName, Mode, Operation, Pattern, Result, RetryPolicy,
+    Start, SubscribeOptions, ack::Window, hub::Follow,
 };
 
 /// A subscription with every default filled in.
@@ -33,18 +33,17 @@ impl Gateway {
         inner.authorize(caller, Operation::Subscribe, &request.target).await?;
         inner.refuse_if_draining()?;
         let plan = inner.plan(&request)?;
-        if inner.tracker.streams() >= inner.config.max_sessions {
-            return Err(
-                Error::new(ErrorKind::Exhausted, "too many sessions").with_retry_after(inner.retry_after())
-            );
-        }
+        let seat = inner.tracker.seat(inner.config.max_sessions).ok_or_else(|| {
+            Error::new(ErrorKind::Exhausted, "too many sessions").with_retry_after(inner.retry_after())
+        })?;
         let window = Window {
             messages: plan.max_in_flight,
             bytes: request.max_in_flight_bytes,
             retry: plan.retry.clone(),
         };
         let source = inner.source(plan, request.start.clone()).await?;
-        Ok(Session::new(Arc::clone(inner), source, window, &request, inner.config.ack_secret.owner(caller)))
+        let stream = inner.tracker.open(seat, window);
+        Ok(Session::new(Arc::clone(inner), source, stream, &request, inner.config.ack_secret.owner(caller)))
     }
 }
 
@@ -130,9 +129,11 @@ impl Inner {
     pub(super) async fn open(&self, plan: &Plan, event: &EventName, start: Start) -> Result<Source> {
         if plan.mode == (Mode::Broadcast { consumer: None }) {
             let follow = Follow { start, slow: plan.slow, buffer: plan.buffer };
-            return Ok(Source::Follow(Box::new(self.hub.follow(event, follow).await?)));
+            let follower = self.in_time(Effect::None, self.hub.follow(event, follow)).await?;
+            return Ok(Source::Follow(Box::new(follower)));
         }
-        let subscription = Arc::clone(&self.transport).subscribe(event, plan.options(start)).await?;
+        let subscription = Arc::clone(&self.transport).subscribe(event, plan.options(start));
+        let subscription = self.in_time(Effect::None, subscription).await?;
         Ok(Source::Leased(subscription))
     }
 }

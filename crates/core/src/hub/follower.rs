@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    Channel, end_of, ended,
+    Channel, ended,
     ring::{Found, Slot},
 };
 use crate::{Cursor, End, Envelope, Error, Gap, Passed, ReadRequest, Result, SlowPolicy, Start};
@@ -78,7 +78,7 @@ impl Follower {
         };
         match start {
             Start::Latest if replay => {
-                let end = end_of(&*follower.channel.transport, &follower.channel.event).await?;
+                let end = follower.channel.end().await?;
                 follower.at = Some(end.clone());
                 follower.skip = Some(end);
             }
@@ -188,9 +188,14 @@ impl Follower {
         }
     }
 
-    /// Whether a message of the ring was yielded from history already.
+    /// Whether a slot of the ring is about what was yielded from history already.
     fn is_had(&mut self, slot: &Slot) -> Result<bool> {
-        let (Some(skip), Slot::Message(envelope)) = (&self.skip, slot) else { return Ok(false) };
+        let envelope = match slot {
+            Slot::Message(envelope) => envelope,
+            // A gap that ends before this follower's place is no gap to it, and must not take it back there.
+            Slot::Gap(gap) => return self.is_past(gap.cursor.as_ref()),
+        };
+        let Some(skip) = &self.skip else { return Ok(false) };
         match self.channel.transport.passed(skip, &envelope.cursor)? {
             Passed::Had => Ok(true),
             Passed::New => Ok(false),
@@ -199,6 +204,11 @@ impl Follower {
                 Ok(false)
             }
         }
+    }
+
+    fn is_past(&self, place: Option<&Cursor>) -> Result<bool> {
+        let Some((at, place)) = self.at.as_ref().zip(place) else { return Ok(false) };
+        Ok(self.channel.transport.passed(at, place)? == Passed::Had)
     }
 
     /// History is read to its end: join the ring where it was before that read, or read on when the ring has moved past.
@@ -245,7 +255,7 @@ impl Follower {
     async fn read_on(&mut self) -> Result<()> {
         let Phase::CatchUp { start, .. } = &self.phase else { return Ok(()) };
         let request = ReadRequest { start: start.clone(), limit: PAGE_MESSAGES, max_bytes: PAGE_BYTES };
-        let read = self.channel.transport.read(&self.channel.event, request).await?;
+        let read = self.channel.read(request).await?;
         let Phase::CatchUp { start, page, end, .. } = &mut self.phase else {
             return Err(Error::internal("a follower stopped catching up while it read"));
         };

@@ -5,8 +5,8 @@ use std::time::Duration;
 use busgate_core::{AckMode, AckStatus, End, ErrorKind, Outgoing, SubscribeRequest};
 
 use crate::stage::{
-    ack, broadcast, config, draft, event, gateway, gateway_over, me, memory, next, pool, publish, register,
-    subscribe, within,
+    ACK_WAIT, ack, broadcast, config, draft, event, gateway, gateway_over, me, memory, next, pool, publish,
+    register, subscribe, within,
 };
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -84,4 +84,22 @@ async fn closing_ends_everything_and_may_be_done_twice() {
     gateway.close().await.unwrap();
     gateway.close().await.unwrap();
     assert!(gateway.events(&me()).await.is_err());
+}
+
+/// What comes back anyway, for its lease ran out, is nobody's to settle any more.
+#[tokio::test(start_paused = true)]
+async fn a_holder_whose_lease_ran_out_holds_up_no_drain() {
+    let gateway = gateway().await;
+    let mut session = subscribe(&gateway, pool()).await;
+    publish(&gateway, "e", "x").await;
+    next(&mut session).await;
+    session.handed_off();
+    let started = tokio::time::Instant::now();
+    let ended = async {
+        while !matches!(within(session.next()).await, Outgoing::End(End::Drained { .. })) {}
+        drop(session);
+    };
+    tokio::join!(gateway.drain(ACK_WAIT * 3), ended);
+    let took = started.elapsed();
+    assert!(took >= ACK_WAIT && took < ACK_WAIT + Duration::from_secs(1), "{took:?}");
 }
