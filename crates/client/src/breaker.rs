@@ -2,7 +2,7 @@
 
 mod state;
 
-use std::time::Duration;
+use std::{error, fmt, time::Duration};
 
 use busgate_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -103,8 +103,25 @@ impl Drop for Permit<'_> {
     }
 }
 
+/// Whether the breaker refused the call: it was not made, and trying again now is pointless.
+pub(crate) fn is_refusal(error: &Error) -> bool {
+    error::Error::source(error).is_some_and(|source| source.is::<Open>())
+}
+
+/// Marks an error of the breaker itself.
+#[derive(Clone, Copy, Debug)]
+struct Open;
+
+impl fmt::Display for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the gateway failed too often")
+    }
+}
+
+impl error::Error for Open {}
+
 fn open(left: Duration) -> Error {
-    Error::unavailable("the circuit breaker is open: the gateway failed too often").with_retry_after(left)
+    Error::unavailable("the circuit breaker is open").with_retry_after(left).with_source(Open)
 }
 
 #[cfg(test)]
@@ -129,6 +146,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(10)).await;
         let error = breaker.admit().unwrap_err();
         assert_eq!(error.retry_after(), Some(Duration::from_secs(20)));
+        assert!(is_refusal(&error) && !is_refusal(&Error::unavailable("gone")));
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ mod dial;
 mod keeper;
 mod link;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, mem, sync::Arc, time::Duration};
 
 use busgate_core::{Effect, Error, ErrorKind, Result, Tasks};
 use busgate_wire::{proto::event::v1::event_service_client::EventServiceClient, status};
@@ -21,7 +21,7 @@ use self::{
 use crate::{
     breaker::{Breaker, is_failure},
     credentials::{Credential, Wallet},
-    options::Options,
+    options::{Options, Retries},
     retry::{Next, Tries},
     state::ConnState,
 };
@@ -70,23 +70,59 @@ impl Connection {
         F: Fn(Service) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let deadline = Instant::now() + self.options.deadline;
-        let mut tries = Tries::new(self.options.retries.max_attempts, self.options.retries.backoff);
+        self.persist(|limit| self.attempt(effect, limit, &rpc)).await
+    }
+
+    /// Makes `attempt` again and again as the options allow; it is told how long it may take.
+    ///
+    /// # Errors
+    /// The last attempt's; its effect is unknown when any attempt's was.
+    pub(crate) async fn persist<T, F, Fut>(&self, attempt: F) -> Result<T>
+    where
+        F: Fn(Duration) -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        let mut tries = self.tries();
         loop {
-            let permit = self.breaker.admit().map_err(|error| tries.stop(error))?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            let outcome = self.attempt(effect, left.min(self.options.call_timeout), &rpc).await;
-            permit.record(&outcome);
-            let error = match outcome {
+            let error = match self.once(&tries, &attempt).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) if self.is_closed() => return Err(tries.stop(error)),
                 Err(error) => error,
             };
-            let left = deadline.saturating_duration_since(Instant::now());
-            match tries.failed(error, left, fastrand::f64()) {
+            match self.after(&mut tries, error) {
                 Next::Again(wait) => sleep(wait).await,
                 Next::Stop(error) => return Err(error),
             }
+        }
+    }
+
+    /// The tries of a call that begins now.
+    pub(crate) fn tries(&self) -> Tries {
+        let Retries { max_attempts, backoff } = self.options.retries;
+        Tries::new(max_attempts, backoff, Instant::now() + self.options.deadline)
+    }
+
+    /// One attempt, as far as the breaker lets it through.
+    ///
+    /// # Errors
+    /// The attempt's, or `unavailable` from the breaker.
+    pub(crate) async fn once<T, F, Fut>(&self, tries: &Tries, attempt: F) -> Result<T>
+    where
+        F: FnOnce(Duration) -> Fut,
+        Fut: Future<Output = Result<T>>,
+    {
+        let permit = self.breaker.admit()?;
+        let limit = tries.left(Instant::now()).min(self.options.call_timeout);
+        let outcome = attempt(limit).await;
+        permit.record(&outcome);
+        outcome
+    }
+
+    /// What comes after an attempt that failed with `error`.
+    pub(crate) fn after(&self, tries: &mut Tries, error: Error) -> Next {
+        let next = tries.failed(error, Instant::now(), fastrand::f64());
+        match next {
+            Next::Again(_) if self.is_closed() => Next::Stop(tries.stop(closed())),
+            next => next,
         }
     }
 
@@ -97,22 +133,48 @@ impl Connection {
     /// `unavailable` while there is no connection, or while the breaker is open; the credentials provider's.
     pub(crate) async fn service(&self) -> Result<Service> {
         let permit = self.breaker.admit()?;
-        let limit = self.options.call_timeout;
-        let ready = timeout(limit, async {
-            let credential = self.wallet.show().await?;
-            Ok((self.keeper.link().await?, credential))
-        });
-        let ready = ready.await.unwrap_or_else(|_| Err(late(Effect::None)));
-        match ready {
-            Ok((link, credential)) => {
+        let ready = timeout(self.options.call_timeout, self.line()).await;
+        match ready.unwrap_or_else(|_| Err(late(Effect::None))) {
+            Ok(line) => {
                 permit.keep();
-                Ok(self.over(link, credential.as_ref()))
+                Ok(line.service())
             }
             Err(error) => {
                 permit.record::<()>(&Err(error.clone()));
                 Err(error)
             }
         }
+    }
+
+    /// A link that stands, and the credential to show on it; no breaker is asked.
+    ///
+    /// # Errors
+    /// `unavailable`, or the credentials provider's; nothing was sent.
+    pub(crate) async fn line(&self) -> Result<Line> {
+        let credential = self.wallet.show().await?;
+        Ok(Line { link: self.keeper.link().await?, credential })
+    }
+
+    /// What to do about an error over `line`: whether to go on at once over another one, since nothing went out, or
+    /// with fresh credentials.
+    ///
+    /// # Errors
+    /// The error itself, or the credentials provider's.
+    pub(crate) async fn redirect(&self, line: &Line, error: Error, renewed: &mut bool) -> Result<()> {
+        if is_unsent(&error) {
+            line.link.retire();
+            return Ok(());
+        }
+        if is_failure(&error) {
+            self.keeper.blame(&line.link);
+        }
+        if error.kind() == ErrorKind::Unauthenticated
+            && !mem::replace(renewed, true)
+            && self.wallet.refused(line.credential.as_ref()).await?
+        {
+            return Ok(());
+        }
+        Err(error)
     }
 
     /// A stream works.
@@ -165,61 +227,66 @@ impl Connection {
         self.keeper.close();
     }
 
-    /// One try; a second one under fresh credentials when these are refused, and over a fresh link when the link was
-    /// spent before anything went out.
-    async fn attempt<T, F, Fut>(&self, effect: Effect, limit: std::time::Duration, rpc: &F) -> Result<T>
+    /// One attempt; it goes on over a fresh link when nothing went out, and once with fresh credentials.
+    async fn attempt<T, F, Fut>(&self, effect: Effect, limit: Duration, rpc: &F) -> Result<T>
     where
         F: Fn(Service) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let mut sent = false;
-        let tries = async {
+        let mut sent = None;
+        let sending = async {
             let mut renewed = false;
             loop {
-                let credential = self.wallet.show().await?;
-                let link = self.keeper.link().await?;
-                sent = true;
-                let answer = rpc(self.over(Arc::clone(&link), credential.as_ref())).await;
-                let error = match answer.map_err(|status| read_status(&status)) {
+                let line = self.line().await?;
+                sent = Some(Arc::clone(&line.link));
+                let answer = rpc(line.service()).await;
+                match answer.map_err(|status| read_status(&status)) {
                     Ok(answer) => {
-                        link.worked();
+                        line.worked();
                         return Ok(answer.into_inner());
                     }
-                    Err(error) => error,
-                };
-                if is_unsent(&error) {
-                    sent = false;
-                    link.retire();
-                    continue;
+                    Err(error) => self.redirect(&line, error, &mut renewed).await?,
                 }
-                if is_failure(&error) {
-                    self.keeper.blame(&link);
-                }
-                let refused = error.kind() == ErrorKind::Unauthenticated && !renewed;
-                if refused && self.wallet.refused(credential.as_ref()).await? {
-                    renewed = true;
-                    continue;
-                }
-                return Err(error);
+                sent = None;
             }
         };
-        let outcome = timeout(limit, tries).await;
-        match outcome {
+        match timeout(limit, sending).await {
             Ok(outcome) => outcome.map_err(|error| without_answer(error, effect)),
-            Err(_) if sent => {
-                self.keeper.failed();
-                Err(late(effect))
-            }
-            Err(_) => Err(late(Effect::None)),
+            Err(_) => Err(match sent {
+                Some(link) => {
+                    self.keeper.blame(&link);
+                    late(effect)
+                }
+                None => late(Effect::None),
+            }),
         }
     }
+}
 
-    fn over(&self, link: Arc<Link>, credential: Option<&Credential>) -> Service {
-        let origin = link.origin().clone();
-        let wire = Wire::new(link, credential.map(Credential::header).cloned());
-        EventServiceClient::with_origin(wire, origin)
+/// A link, and what to show on it.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    link: Arc<Link>,
+    credential: Option<Credential>,
+}
+
+impl Line {
+    pub(crate) fn service(&self) -> Service {
+        let wire =
+            Wire::new(Arc::clone(&self.link), self.credential.as_ref().map(Credential::header).cloned());
+        EventServiceClient::with_origin(wire, self.link.origin().clone())
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX)
+    }
+
+    /// Whether something new may go over it.
+    pub(crate) fn is_good(&self) -> bool {
+        !self.link.is_spent() && self.credential.as_ref().is_none_or(Credential::is_good)
+    }
+
+    /// The gateway answered.
+    pub(crate) fn worked(&self) {
+        self.link.worked();
     }
 }
 
@@ -254,6 +321,10 @@ fn without_answer(error: Error, effect: Effect) -> Error {
     }
 }
 
-fn late(effect: Effect) -> Error {
+pub(crate) fn late(effect: Effect) -> Error {
     Error::new(ErrorKind::Timeout, "the gateway did not answer in time").with_effect(effect)
+}
+
+fn closed() -> Error {
+    Error::unavailable("the transport is closed")
 }

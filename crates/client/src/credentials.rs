@@ -44,7 +44,7 @@ impl Credential {
         &self.header
     }
 
-    fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.expires.is_none_or(|expires| Instant::now() < expires)
     }
 }

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use busgate_core::{Effect, Error, Retry};
+use tokio::time::Instant;
 
-use crate::backoff::{Backoff, spread};
+use crate::{
+    backoff::{Backoff, spread},
+    breaker::is_refusal,
+};
 
 /// The tries of one call.
 ///
@@ -14,6 +18,7 @@ use crate::backoff::{Backoff, spread};
 pub(crate) struct Tries {
     most: u32,
     backoff: Backoff,
+    deadline: Instant,
     made: u32,
     effect: Effect,
 }
@@ -28,20 +33,25 @@ pub(crate) enum Next {
 }
 
 impl Tries {
-    /// At most `most` tries.
-    pub(crate) const fn new(most: u32, backoff: Backoff) -> Self {
-        Self { most, backoff, made: 0, effect: Effect::None }
+    /// At most `most` tries, until `deadline`.
+    pub(crate) const fn new(most: u32, backoff: Backoff, deadline: Instant) -> Self {
+        Self { most, backoff, deadline, made: 0, effect: Effect::None }
     }
 
-    /// A try failed with `error`, and `left` of the call's time is left. `jitter` lies between 0 and 1.
-    pub(crate) fn failed(&mut self, error: Error, left: Duration, jitter: f64) -> Next {
+    /// How much of the call's time is left.
+    pub(crate) fn left(&self, now: Instant) -> Duration {
+        self.deadline.saturating_duration_since(now)
+    }
+
+    /// A try failed with `error`. `jitter` lies between 0 and 1.
+    pub(crate) fn failed(&mut self, error: Error, now: Instant, jitter: f64) -> Next {
         self.made += 1;
         self.remember(error.effect());
-        if self.made >= self.most || error.retry() == Retry::Never {
+        if self.made >= self.most || error.retry() == Retry::Never || is_refusal(&error) {
             return Next::Stop(self.stop(error));
         }
         let wait = self.wait(&error, jitter);
-        if wait >= left {
+        if wait >= self.left(now) {
             return Next::Stop(self.stop(error));
         }
         Next::Again(wait)
@@ -78,10 +88,14 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(3600);
+    fn tries_within(most: u32, left: Duration) -> (Tries, Instant) {
+        let backoff = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(5) };
+        let now = Instant::now();
+        (Tries::new(most, backoff, now + left), now)
+    }
 
-    fn tries(most: u32) -> Tries {
-        Tries::new(most, Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(5) })
+    fn tries(most: u32) -> (Tries, Instant) {
+        tries_within(most, Duration::from_secs(3600))
     }
 
     fn stopped(next: Next) -> Error {
@@ -94,39 +108,42 @@ mod tests {
     #[test]
     fn a_permanent_error_ends_at_once() {
         for kind in ErrorKind::ALL.into_iter().filter(|kind| !kind.is_transient()) {
-            assert_eq!(stopped(tries(9).failed(Error::new(kind, "no"), LONG, 0.5)).kind(), kind);
+            let (mut tries, now) = tries(9);
+            assert_eq!(stopped(tries.failed(Error::new(kind, "no"), now, 0.5)).kind(), kind);
         }
     }
 
     #[test]
     fn a_transient_error_ends_with_the_tries() {
-        let mut tries = tries(3);
+        let (mut tries, now) = tries(3);
         for _ in 0..2 {
-            assert!(matches!(tries.failed(Error::unavailable("gone"), LONG, 0.5), Next::Again(_)));
+            assert!(matches!(tries.failed(Error::unavailable("gone"), now, 0.5), Next::Again(_)));
         }
-        stopped(tries.failed(Error::unavailable("gone"), LONG, 0.5));
+        stopped(tries.failed(Error::unavailable("gone"), now, 0.5));
     }
 
     #[test]
     fn an_unknown_effect_stays_unknown() {
-        let mut tries = tries(3);
+        let (mut tries, now) = tries(3);
         let timeout = Error::new(ErrorKind::Timeout, "late").with_effect(Effect::Unknown);
-        assert!(matches!(tries.failed(timeout, LONG, 0.0), Next::Again(_)));
+        assert!(matches!(tries.failed(timeout, now, 0.0), Next::Again(_)));
         let denied = Error::new(ErrorKind::Denied, "no");
-        assert_eq!(stopped(tries.failed(denied, LONG, 0.0)).effect(), Effect::Unknown);
+        assert_eq!(stopped(tries.failed(denied, now, 0.0)).effect(), Effect::Unknown);
     }
 
     #[test]
     fn a_wait_that_the_deadline_does_not_allow_is_not_begun() {
         let hinted = Error::unavailable("draining").with_retry_after(Duration::from_secs(2));
-        stopped(tries(3).failed(hinted, Duration::from_secs(1), 0.0));
+        let (mut tries, now) = tries_within(3, Duration::from_secs(1));
+        stopped(tries.failed(hinted, now, 0.0));
     }
 
     proptest! {
         #[test]
         fn no_try_comes_before_the_hint(hint in 0u64..100_000, jitter in 0.0..=1.0) {
             let hint = Duration::from_millis(hint);
-            match tries(2).failed(Error::unavailable("later").with_retry_after(hint), LONG, jitter) {
+            let (mut tries, now) = tries(2);
+            match tries.failed(Error::unavailable("later").with_retry_after(hint), now, jitter) {
                 Next::Again(wait) => prop_assert!(wait >= hint && wait <= hint * 2 + Duration::from_millis(100)),
                 Next::Stop(error) => prop_assert!(false, "{error}"),
             }

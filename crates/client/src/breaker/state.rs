@@ -10,7 +10,8 @@ pub(super) struct Machine {
     threshold: u32,
     recovery: Duration,
     phase: Phase,
-    /// Counts the phases: an outcome of a call that an earlier phase admitted says nothing about this one.
+    /// Counts the phases and the failures: a failure of a call that was admitted before the last one is the same
+    /// failure, seen by another call.
     era: u64,
 }
 
@@ -55,8 +56,10 @@ impl Machine {
 
     /// The call was answered.
     pub(super) fn succeeded(&mut self, ticket: Ticket) {
-        if ticket.era == self.era {
-            self.stream_succeeded();
+        match &mut self.phase {
+            Phase::Closed { failures } => *failures = 0,
+            Phase::HalfOpen { .. } if ticket.era == self.era => self.stream_succeeded(),
+            Phase::HalfOpen { .. } | Phase::Open { .. } => {}
         }
     }
 
@@ -88,7 +91,10 @@ impl Machine {
     /// Something that was admitted at some time has failed.
     pub(super) fn stream_failed(&mut self, now: Instant) {
         match &mut self.phase {
-            Phase::Closed { failures } if *failures + 1 < self.threshold => *failures += 1,
+            Phase::Closed { failures } if *failures + 1 < self.threshold => {
+                *failures += 1;
+                self.era += 1;
+            }
             Phase::Closed { .. } | Phase::HalfOpen { .. } => {
                 self.enter(Phase::Open { until: now + self.recovery });
             }
@@ -181,6 +187,17 @@ mod tests {
             }
             tickets.into_iter().for_each(|ticket| machine.abandoned(ticket));
             prop_assert!(machine.admit(now + RECOVERY).is_ok());
+        }
+
+        #[test]
+        fn calls_that_fail_together_fail_once(together in 1usize..50) {
+            let now = Instant::now();
+            let mut machine = Machine::new(2, RECOVERY);
+            let tickets: Vec<_> = (0..together).map(|_| machine.admit(now).unwrap()).collect();
+            tickets.into_iter().for_each(|ticket| machine.failed(ticket, now));
+            let next = machine.admit(now).unwrap();
+            machine.failed(next, now);
+            prop_assert!(machine.admit(now).is_err());
         }
 
         #[test]

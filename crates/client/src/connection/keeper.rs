@@ -1,6 +1,6 @@
 //! Keeps a link standing: dials, fails over, comes back to the first endpoint, and tells the state.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use busgate_core::{Error, Result};
 use parking_lot::Mutex;
@@ -189,8 +189,9 @@ impl Keeper {
                 () = link.spent() => return,
                 _ = failback.tick(), if link.endpoint() > 0 => {
                     if let Some(better) = self.better(link.endpoint()).await {
-                        link = better;
+                        let former = mem::replace(&mut link, better);
                         self.up(&link);
+                        former.retire();
                     }
                 }
             }
