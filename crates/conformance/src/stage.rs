@@ -304,7 +304,7 @@ impl Stage {
             harness: Arc::clone(&self.harness),
             transport,
             pace: self.pace.clone(),
-            clock: self.clock,
+            clock: self.clock.clone(),
             run: format!("{}b", self.run).into(),
             names: AtomicUsize::new(0),
         }
