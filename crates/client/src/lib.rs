@@ -26,8 +26,12 @@ mod credentials;
 mod endpoints;
 mod options;
 mod retry;
+mod settle;
 mod state;
+mod stream;
+mod subscription;
 mod tls;
+mod token;
 mod transport;
 
 pub use busgate_core::*;

@@ -17,9 +17,10 @@ use busgate_wire::{
 use tokio::sync::watch;
 
 use crate::{
-    connection::Connection,
+    connection::{Connection, Service},
     options::{Builder, Options},
     state::ConnState,
+    subscription::Subscriptions,
 };
 
 /// A gateway as a [`Transport`]: the drop-in bus back end.
@@ -30,6 +31,7 @@ use crate::{
 pub struct RemoteTransport {
     pub(crate) connection: Arc<Connection>,
     pub(crate) described: Described,
+    subscriptions: Subscriptions,
 }
 
 impl RemoteTransport {
@@ -48,11 +50,10 @@ impl RemoteTransport {
 
     pub(crate) async fn open(options: Options) -> Result<Arc<Self>> {
         let connection = Connection::open(options).await?;
-        let ask = |mut service: crate::connection::Service| async move {
-            service.describe(convert::describe_request()).await
-        };
+        let ask = |mut service: Service| async move { service.describe(convert::describe_request()).await };
         let described = convert::read_described(connection.call(Effect::None, ask).await?)?;
-        Ok(Arc::new(Self { connection, described }))
+        let subscriptions = Subscriptions::new(Arc::clone(&connection), described.capabilities);
+        Ok(Arc::new(Self { connection, described, subscriptions }))
     }
 
     /// How the connection is.
@@ -105,7 +106,7 @@ impl Transport for RemoteTransport {
 
     async fn register(&self, event: &EventName, config: &EventConfig) -> Result<()> {
         let request = convert::register_request(event, config);
-        let rpc = |mut service: crate::connection::Service| {
+        let rpc = |mut service: Service| {
             let request = request.clone();
             async move { service.register_event(request).await }
         };
@@ -114,7 +115,7 @@ impl Transport for RemoteTransport {
 
     async fn unregister(&self, event: &EventName) -> Result<()> {
         let request = convert::unregister_request(event);
-        let rpc = |mut service: crate::connection::Service| {
+        let rpc = |mut service: Service| {
             let request = request.clone();
             async move { service.unregister_event(request).await }
         };
@@ -126,9 +127,7 @@ impl Transport for RemoteTransport {
     }
 
     async fn events(&self) -> Result<Vec<EventInfo>> {
-        let rpc = |mut service: crate::connection::Service| async move {
-            service.list_events(ListEventsRequest {}).await
-        };
+        let rpc = |mut service: Service| async move { service.list_events(ListEventsRequest {}).await };
         convert::read_events(&self.connection.call(Effect::None, rpc).await?)
     }
 
@@ -141,13 +140,13 @@ impl Transport for RemoteTransport {
         event: &EventName,
         options: SubscribeOptions,
     ) -> Result<Subscription> {
-        let _ = (event, options);
-        Err(Error::unsupported("not yet"))
+        let transport: Arc<dyn Transport> = Arc::<Self>::clone(&self);
+        self.subscriptions.subscribe(transport, event, options).await
     }
 
     async fn read(&self, event: &EventName, request: ReadRequest) -> Result<Page> {
         let request = convert::history_request(event, &request);
-        let rpc = |mut service: crate::connection::Service| {
+        let rpc = |mut service: Service| {
             let request = request.clone();
             async move { service.read_messages(request).await }
         };
@@ -159,12 +158,11 @@ impl Transport for RemoteTransport {
     }
 
     async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
-        batch.iter().map(|_| Err(Error::unsupported("not yet"))).collect()
+        self.subscriptions.settle(batch).await
     }
 
     async fn health(&self) -> Health {
-        let rpc =
-            |mut service: crate::connection::Service| async move { service.health(HealthRequest {}).await };
+        let rpc = |mut service: Service| async move { service.health(HealthRequest {}).await };
         match self.connection.call(Effect::None, rpc).await {
             Ok(response) => convert::read_health(response),
             Err(error) => Health::unhealthy(error.message()),
@@ -173,7 +171,7 @@ impl Transport for RemoteTransport {
 
     async fn lag(&self, event: &EventName) -> Result<Vec<ConsumerLag>> {
         let request = convert::detail_request(event);
-        let rpc = |mut service: crate::connection::Service| {
+        let rpc = |mut service: Service| {
             let request = request.clone();
             async move { service.get_event(request).await }
         };
@@ -182,6 +180,8 @@ impl Transport for RemoteTransport {
     }
 
     async fn close(&self) -> Result<()> {
+        self.subscriptions.close(self.connection.options().close).await;
+        self.subscriptions.close(self.connection.options().close).await;
         self.connection.close();
         self.connection.tasks.close().await;
         Ok(())

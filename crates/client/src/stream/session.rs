@@ -1,0 +1,414 @@
+//! A subscription as a state machine: frames, ticks and polls in; frames and items out. It knows no socket and no clock.
+
+use std::time::Duration;
+
+use busgate_core::{
+    AckMode, AckStatus, Effect, Error, EventName, Gap, LeaseToken, Mode, Pattern, Result, RetryPolicy,
+    SettleAction, SettleAnswer, SettleRequest, SlowPolicy, SubscribeOptions, SubscribeRequest,
+};
+use busgate_wire::convert::{ConsumeFrame, Frame, Received};
+use tokio::time::Instant;
+
+use super::{
+    held::Held,
+    intake::Intake,
+    outbox::{FRAME_ENTRIES, Outbox},
+    resume::Place,
+};
+use crate::token::Sealer;
+
+/// What a subscription asks for, for as long as it lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) event: EventName,
+    pub(crate) options: SubscribeOptions,
+    /// Whether the gateway can replay: then a broken stream leaves no hole.
+    pub(crate) replay: bool,
+    /// Whether leases can be extended: without that nothing is taken before it is asked for.
+    pub(crate) extend: bool,
+    /// How many messages may wait in the client.
+    pub(crate) buffer: usize,
+}
+
+impl Plan {
+    pub(crate) fn is_unnamed(&self) -> bool {
+        self.options.mode == Mode::Broadcast { consumer: None }
+    }
+
+    /// How many deliveries may wait here for the program.
+    fn room(&self) -> usize {
+        if self.extend || self.is_unnamed() { self.buffer.min(self.options.max_in_flight) } else { 1 }
+    }
+}
+
+/// How the session stands to its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// There is none.
+    Apart,
+    /// Messages come.
+    Up,
+    /// The gateway goes away: what the program holds is settled, and no more comes.
+    Draining,
+    /// The program has left.
+    Leaving,
+}
+
+/// What the program gets.
+#[derive(Debug)]
+pub(crate) enum Yielded {
+    /// A message, with its lease if it has one.
+    Message(Box<Received>, Option<LeaseToken>),
+    /// Messages that can't be had.
+    Gap(Gap),
+    /// There is nothing more.
+    End(Option<Error>),
+}
+
+/// Who waits for answers.
+#[derive(Debug)]
+enum Asker<W> {
+    Program(W),
+    /// The session itself, for what waits in it under these numbers.
+    Session(Vec<Option<u64>>),
+}
+
+/// Answers for those who wait.
+pub(crate) type Answered<W> = Vec<(W, Vec<SettleAnswer>)>;
+
+/// One subscription.
+#[derive(Debug)]
+pub(crate) struct Session<W> {
+    plan: Plan,
+    sealer: Option<Sealer>,
+    phase: Phase,
+    /// Which stream it is: frames go to the latest only.
+    stream: u64,
+    place: Place,
+    intake: Intake,
+    outbox: Outbox<Asker<W>>,
+    held: Held,
+    next_seq: u64,
+    /// Whether the program has asked for anything yet. Until then nothing is taken for it.
+    wanted: bool,
+    /// Whether the gateway is still to be told that the program has left.
+    leave_due: bool,
+    /// Ack ids of what came and was never yielded, and can't be given back over the stream.
+    orphans: Vec<String>,
+    end: Option<Option<Error>>,
+}
+
+impl<W> Session<W> {
+    pub(crate) fn new(plan: Plan, sealer: Option<Sealer>) -> Self {
+        let place = Place::new(plan.options.start.clone(), plan.is_unnamed(), plan.replay);
+        let intake = Intake::new(plan.room());
+        Self {
+            plan,
+            sealer,
+            phase: Phase::Apart,
+            stream: 0,
+            place,
+            intake,
+            outbox: Outbox::new(),
+            held: Held::default(),
+            next_seq: 0,
+            wanted: false,
+            leave_due: false,
+            orphans: Vec::new(),
+            end: None,
+        }
+    }
+
+    /// Begins a stream: its number, and the frames that open it. There is no credit, so that nothing is sent to a program
+    /// that does not ask.
+    pub(crate) fn opening(&mut self) -> (u64, [ConsumeFrame; 2]) {
+        self.stream += 1;
+        let SubscribeOptions { mode, retry, max_in_flight, .. } = &self.plan.options;
+        let RetryPolicy { ack_wait, max_deliver, backoff } = retry.clone();
+        let leased = !self.plan.is_unnamed();
+        let request = SubscribeRequest {
+            mode: mode.clone(),
+            start: self.place.start(),
+            ack: if leased { AckMode::Manual } else { AckMode::Auto },
+            ack_wait: Some(ack_wait),
+            max_deliver: Some(max_deliver),
+            backoff: Some(backoff),
+            max_in_flight: Some(*max_in_flight),
+            slow: (!leased && self.plan.replay).then_some(SlowPolicy::Pause),
+            ..SubscribeRequest::broadcast(Pattern::from(self.plan.event.clone()))
+        };
+        (self.stream, [ConsumeFrame::Credit(0), ConsumeFrame::Subscribe(Box::new(request))])
+    }
+
+    /// Whether `stream` is the latest one.
+    pub(crate) const fn is_current(&self, stream: u64) -> bool {
+        self.stream == stream
+    }
+
+    /// A stream stands.
+    pub(crate) fn opened(&mut self) {
+        self.phase = if self.leave_due { Phase::Leaving } else { Phase::Up };
+        if let Some(gap) = self.place.opened() {
+            self.intake.gap(gap);
+        }
+    }
+
+    /// The next frame for the stream, if there is one.
+    pub(crate) fn next_frame(&mut self) -> Option<ConsumeFrame> {
+        if self.phase == Phase::Apart {
+            return None;
+        }
+        if let Some((sequence, entries)) = self.outbox.next_frame() {
+            return Some(ConsumeFrame::Settle { sequence, entries });
+        }
+        if self.phase == Phase::Leaving {
+            return std::mem::take(&mut self.leave_due).then_some(ConsumeFrame::Leave);
+        }
+        let more = self.is_taking().then(|| self.intake.grant()).flatten()?;
+        Some(ConsumeFrame::Credit(more))
+    }
+
+    /// Whether there is a frame to send.
+    pub(crate) fn has_frame(&self) -> bool {
+        self.phase != Phase::Apart
+            && (self.outbox.is_queued() || self.leave_due || (self.is_taking() && self.intake.has_grant()))
+    }
+
+    fn is_taking(&self) -> bool {
+        self.phase == Phase::Up && self.wanted
+    }
+
+    /// Whether the stream may be read: what is not leased is bounded by its bytes here, what is leased by the gateway.
+    pub(crate) fn may_read(&self) -> bool {
+        !self.plan.is_unnamed() || self.phase == Phase::Leaving || !self.intake.is_heavy()
+    }
+
+    /// Takes a frame of the gateway.
+    ///
+    /// # Errors
+    /// `internal` for a frame that breaks the protocol; the stream is of no use then.
+    pub(crate) fn received(&mut self, now: Instant, frame: Frame) -> Result<Answered<W>> {
+        match frame {
+            Frame::Message(received) => self.message(now, received)?,
+            Frame::Gap(gap) => {
+                if let Some(cursor) = &gap.cursor {
+                    self.place.passed(cursor);
+                }
+                self.intake.gap(gap);
+            }
+            Frame::Draining { .. } => self.draining(),
+            Frame::Settled { sequence, answers } => {
+                let answers = answers.into_iter().map(|(_, answer)| answer);
+                let answered = self.outbox.answered(sequence, answers);
+                return Ok(answered
+                    .into_iter()
+                    .filter_map(|(asker, own)| self.answered(now, asker, own))
+                    .collect());
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn message(&mut self, now: Instant, received: Box<Received>) -> Result<()> {
+        if self.sealer.is_some() && received.ack_id.is_none() {
+            return Err(Error::internal("a delivery came without an ack id"));
+        }
+        match self.phase {
+            Phase::Leaving | Phase::Draining => self.orphans.extend(received.ack_id),
+            Phase::Apart | Phase::Up => {
+                self.place.passed(&received.cursor);
+                self.intake.message(now, received);
+            }
+        }
+        Ok(())
+    }
+
+    /// What waits goes back, for others to get it; what the program holds it may finish.
+    fn draining(&mut self) {
+        if self.phase == Phase::Up {
+            self.phase = Phase::Draining;
+            if self.sealer.is_some() {
+                self.give_back();
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        let release = |ack_id| SettleRequest { ack_id, action: SettleAction::Release { counted: false } };
+        let leases = self.intake.take_leases();
+        self.ask(leases.into_iter().map(|ack_id| (None, release(ack_id))).collect());
+    }
+
+    /// Asks for what the session itself needs. A refusal loses the one that waits here under the number.
+    fn ask(&mut self, mut entries: Vec<(Option<u64>, SettleRequest)>) {
+        while !entries.is_empty() {
+            let rest = entries.split_off(entries.len().min(FRAME_ENTRIES));
+            let (numbers, entries_now): (Vec<_>, Vec<_>) =
+                std::mem::replace(&mut entries, rest).into_iter().unzip();
+            self.outbox.push(entries_now, Asker::Session(numbers));
+        }
+    }
+
+    fn answered(
+        &mut self,
+        now: Instant,
+        asker: Asker<W>,
+        answers: Vec<SettleAnswer>,
+    ) -> Option<(W, Vec<SettleAnswer>)> {
+        match asker {
+            Asker::Program(waiter) => return Some((waiter, answers)),
+            Asker::Session(numbers) => {
+                let waiting = numbers.into_iter().zip(answers);
+                for (number, answer) in waiting.filter_map(|(number, answer)| Some((number?, answer))) {
+                    match answer.status {
+                        AckStatus::Extended => {}
+                        AckStatus::Unavailable => self.intake.doubt(number, now, self.ack_wait()),
+                        _ => self.intake.lost(number),
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    const fn ack_wait(&self) -> Duration {
+        self.plan.options.retry.ack_wait
+    }
+
+    /// The program asks for the next thing; `None` when it has to wait. Its lease clock starts now.
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<Yielded> {
+        self.wanted = true;
+        loop {
+            let Some(item) = self.intake.next() else {
+                let error = self.end.as_mut()?.take();
+                return Some(Yielded::End(error));
+            };
+            let waiting = match item {
+                Ok(waiting) => waiting,
+                Err(gap) => return Some(Yielded::Gap(gap)),
+            };
+            let Some(sealer) = &self.sealer else { return Some(Yielded::Message(waiting.received, None)) };
+            let late = now.saturating_duration_since(waiting.leased_at);
+            let ack_wait = self.plan.options.retry.ack_wait;
+            if late >= ack_wait {
+                // Its lease ran out here: it is somebody else's by now.
+                continue;
+            }
+            let ack_id = waiting.received.ack_id.as_deref().unwrap_or_default();
+            let (seq, attempt) = (self.next_seq, waiting.received.attempt);
+            let token = sealer.seal(seq, attempt, ack_id);
+            self.next_seq += 1;
+            if late > ack_wait / 20 && self.plan.extend {
+                let action = SettleAction::Extend(ack_wait);
+                let entry = SettleRequest { ack_id: ack_id.to_owned(), action };
+                self.outbox.push(vec![entry], Asker::Session(vec![None]));
+            }
+            self.held.keep(seq, token.clone(), now, ack_wait);
+            return Some(Yielded::Message(waiting.received, Some(token)));
+        }
+    }
+
+    /// Whether the program has left.
+    pub(crate) const fn is_leaving(&self) -> bool {
+        self.leave_due || matches!(self.phase, Phase::Leaving)
+    }
+
+    /// Whether [`Self::poll`] has something.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.intake.is_empty() || self.end.is_some()
+    }
+
+    /// Keeps the leases of what waits alive, well before they run out.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        let due = self.wake_at().is_some_and(|at| at <= now);
+        if !due || !matches!(self.phase, Phase::Up | Phase::Draining) {
+            return;
+        }
+        let action = SettleAction::Extend(self.ack_wait());
+        let extend = |(number, ack_id)| (Some(number), SettleRequest { ack_id, action: action.clone() });
+        let entries = self.intake.renew(now).into_iter().map(extend).collect();
+        self.ask(entries);
+    }
+
+    /// When to tick next.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        if self.sealer.is_none() || !self.plan.extend {
+            return None;
+        }
+        Some(self.intake.oldest_lease()? + self.ack_wait() / 2)
+    }
+
+    /// The program settles what came by this stream. Answers whether that still goes over it: when the stream is gone,
+    /// the waiter is dropped.
+    pub(crate) fn settle(&mut self, now: Instant, batch: Vec<(u64, SettleRequest)>, waiter: W) -> bool {
+        self.settled(now, &batch);
+        let stands = matches!(self.phase, Phase::Up | Phase::Draining);
+        if stands {
+            let entries = batch.into_iter().map(|(_, entry)| entry).collect();
+            self.outbox.push(entries, Asker::Program(waiter));
+        }
+        stands
+    }
+
+    fn settled(&mut self, now: Instant, batch: &[(u64, SettleRequest)]) {
+        for (seq, entry) in batch {
+            match entry.action {
+                SettleAction::Extend(lease) => self.held.extend(*seq, now, lease),
+                _ => self.held.settle(*seq),
+            }
+        }
+    }
+
+    /// The program has left, or is made to.
+    pub(crate) fn leave(&mut self) {
+        if self.phase == Phase::Leaving {
+            return;
+        }
+        self.leave_due = true;
+        if self.phase != Phase::Apart {
+            self.phase = Phase::Leaving;
+        }
+        self.orphans.extend(self.intake.take_leases());
+        self.intake.clear();
+    }
+
+    /// The stream is gone. What waited and was leased will be delivered again, and is to be given back if it can be.
+    pub(crate) fn broken(&mut self) -> Vec<(W, Effect)> {
+        self.phase = Phase::Apart;
+        self.orphans.extend(self.intake.take_leases());
+        self.intake.reset_credit();
+        let waiting = self.outbox.fail().into_iter();
+        waiting
+            .filter_map(|(asker, effect)| match asker {
+                Asker::Program(waiter) => Some((waiter, effect)),
+                Asker::Session(_) => None,
+            })
+            .collect()
+    }
+
+    /// There will be no more streams: what is here may be yielded, then comes the end.
+    pub(crate) fn finish(&mut self, error: Option<Error>) {
+        self.end.get_or_insert(error);
+    }
+
+    /// The transport is closed: nothing more is yielded but that.
+    pub(crate) fn cut(&mut self, error: Error) {
+        self.leave();
+        self.end = Some(Some(error));
+    }
+
+    /// Takes out the ack ids of what has to be given back some other way.
+    pub(crate) fn take_orphans(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.orphans)
+    }
+
+    /// What the program holds.
+    pub(crate) const fn held(&mut self) -> &mut Held {
+        &mut self.held
+    }
+
+    /// Whether every settlement of the program is answered.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outbox.is_idle()
+    }
+}

@@ -1,0 +1,19 @@
+//! The contract a third time: client → TCP → gateway → back end.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "conformance/gateway.rs"]
+mod gateway;
+#[path = "conformance/harness.rs"]
+mod harness;
+
+mod memory {
+    use crate::harness::Remote;
+
+    busgate_conformance::suite!(real, Remote::over_memory());
+}
+
+mod log {
+    use crate::harness::Remote;
+
+    busgate_conformance::suite!(real, Remote::over_log());
+}

@@ -1,0 +1,127 @@
+//! What the suite plays on: a client, TCP, and a gateway over memory or the log.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use busgate_client::{ClosePolicy, RemoteTransport};
+use busgate_conformance::{Harness, Pace, Stop, Time};
+use busgate_core::{Clock, SystemClock, Transport};
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+use crate::gateway::Gateway;
+
+#[path = "../../../transports-log/tests/support/mod.rs"]
+mod support;
+
+/// One law's gateways, the newest last.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    clock: Arc<dyn Clock>,
+    directory: Mutex<Option<TempDir>>,
+    gateways: Mutex<Vec<Gateway>>,
+    durable: bool,
+}
+
+impl Remote {
+    pub(crate) fn over_memory() -> Self {
+        Self::new(false)
+    }
+
+    pub(crate) fn over_log() -> Self {
+        Self::new(true)
+    }
+
+    fn new(durable: bool) -> Self {
+        let (directory, gateways) = (Mutex::default(), Mutex::default());
+        Self { clock: SystemClock::shared(), directory, gateways, durable }
+    }
+
+    async fn start(&self) -> Gateway {
+        if !self.durable {
+            return Gateway::memory().await;
+        }
+        let path = self.fresh_directory();
+        Gateway::log(&path, &self.clock).await
+    }
+
+    fn fresh_directory(&self) -> PathBuf {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_owned();
+        *self.directory.lock() = Some(directory);
+        path
+    }
+
+    /// A client of `gateway`, which lives as long as the harness.
+    async fn client(&self, gateway: Gateway) -> Arc<dyn Transport> {
+        let builder = RemoteTransport::builder(gateway.url())
+            // Tokens whose deliveries were dropped look held: closing must not wait for them.
+            .close_policy(ClosePolicy::Wait(Duration::ZERO));
+        let client = builder.connect().await.unwrap();
+        self.gateways.lock().push(gateway);
+        client
+    }
+}
+
+#[async_trait]
+impl Harness for Remote {
+    async fn open(&self) -> Arc<dyn Transport> {
+        self.client(self.start().await).await
+    }
+
+    /// Another node over the same back end, and a client of that one.
+    async fn open_second(&self, _: &Arc<dyn Transport>) -> Option<Arc<dyn Transport>> {
+        let beside = {
+            let first = self.gateways.lock().pop().unwrap();
+            let beside = first.beside().await;
+            self.gateways.lock().push(first);
+            beside
+        };
+        Some(self.client(beside).await)
+    }
+
+    async fn reopen(&self, previous: Arc<dyn Transport>, stop: Stop) -> Option<Arc<dyn Transport>> {
+        let gateway = self.gateways.lock().pop().unwrap();
+        let old = self.directory.lock().take();
+        let left = old.as_ref().map(TempDir::path).map(Path::to_owned);
+        let next = match (stop, left) {
+            (Stop::Close, left) => {
+                previous.close().await.unwrap();
+                gateway.stop().await;
+                *self.directory.lock() = old;
+                match left {
+                    Some(path) => Gateway::log(&path, &self.clock).await,
+                    None => self.start().await,
+                }
+            }
+            (Stop::Kill, Some(path)) => {
+                gateway.settle_down().await;
+                let copy = self.fresh_directory();
+                drop(gateway);
+                support::copy_as_killed(&path, &copy);
+                Gateway::log(&copy, &self.clock).await
+            }
+            (Stop::Kill, None) => {
+                drop(gateway);
+                self.start().await
+            }
+        };
+        drop(previous);
+        Some(self.client(next).await)
+    }
+
+    fn stamps_time(&self) -> bool {
+        true
+    }
+
+    fn pace(&self, time: Time) -> Pace {
+        // A lease starts when the gateway hands the message off, and is restarted when the program gets it a twentieth of
+        // the lease later or more: by that much it may end early.
+        let pace = Pace::of(time);
+        Pace { early: pace.early + pace.short / 20, ..pace }
+    }
+}
