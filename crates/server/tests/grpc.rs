@@ -28,6 +28,9 @@ mod leaving;
 #[path = "grpc/looking.rs"]
 mod looking;
 #[cfg(test)]
+#[path = "grpc/pings.rs"]
+mod pings;
+#[cfg(test)]
 #[path = "grpc/publish.rs"]
 mod publish;
 #[cfg(test)]
