@@ -5,6 +5,7 @@
 
 mod ack;
 mod authorizer;
+pub mod broadcaster;
 pub mod bus;
 mod caller;
 mod capabilities;
@@ -33,6 +34,7 @@ mod transport;
 pub use self::{
     ack::{AckSecret, Deadlines, MIN_SECRET_BYTES},
     authorizer::{AllowAll, Authorizer, DenyAll, Operation, Rule, Rules},
+    broadcaster::Broadcaster,
     bus::{Bus, Failure},
     caller::Caller,
     capabilities::{Capabilities, Fencing},

@@ -86,6 +86,12 @@ name! {
 }
 
 impl EventName {
+    /// A name of ours that is one.
+    pub(crate) fn known(name: &'static str) -> Self {
+        debug_assert!(check_segments("event name", name).is_ok(), "{name}");
+        Self(name.into())
+    }
+
     /// Whether the name is the gateway's own (`_dlq.…`).
     #[must_use]
     pub fn is_own(&self) -> bool {
