@@ -155,6 +155,11 @@ impl Connection {
         Ok(Line { link: self.keeper.link().await?, credential })
     }
 
+    /// A call over `line` got no answer in time.
+    pub(crate) fn blame(&self, line: &Line) {
+        self.keeper.blame(&line.link);
+    }
+
     /// What to do about an error over `line`: whether to go on at once over another one, since nothing went out, or
     /// with fresh credentials.
     ///
@@ -215,11 +220,6 @@ impl Connection {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.state() == ConnState::Closed
-    }
-
-    /// Resolves when it is closed.
-    pub(crate) async fn closed(&self) {
-        self.keeper.state.wait(ConnState::Closed).await;
     }
 
     /// Closes it: calls fail from now on, and nothing is dialled again. Streams under way are their owners' to end.

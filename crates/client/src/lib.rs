@@ -25,6 +25,7 @@ mod connector;
 mod credentials;
 mod endpoints;
 mod options;
+mod publish;
 mod retry;
 mod settle;
 mod state;

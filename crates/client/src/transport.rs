@@ -1,7 +1,5 @@
 //! A gateway as a transport.
 
-mod publish;
-
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,6 +17,7 @@ use tokio::sync::watch;
 use crate::{
     connection::{Connection, Service},
     options::{Builder, Options},
+    publish::Publisher,
     state::ConnState,
     subscription::Subscriptions,
 };
@@ -31,6 +30,7 @@ use crate::{
 pub struct RemoteTransport {
     pub(crate) connection: Arc<Connection>,
     pub(crate) described: Described,
+    publisher: Publisher,
     subscriptions: Subscriptions,
 }
 
@@ -53,7 +53,9 @@ impl RemoteTransport {
         let ask = |mut service: Service| async move { service.describe(convert::describe_request()).await };
         let described = convert::read_described(connection.call(Effect::None, ask).await?)?;
         let subscriptions = Subscriptions::new(Arc::clone(&connection), described.capabilities);
-        Ok(Arc::new(Self { connection, described, subscriptions }))
+        let publisher =
+            Publisher::new(Arc::clone(&connection), described.capabilities, described.max_payload_bytes);
+        Ok(Arc::new(Self { connection, described, publisher, subscriptions }))
     }
 
     /// How the connection is.
@@ -132,7 +134,7 @@ impl Transport for RemoteTransport {
     }
 
     async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        publish::publish(self, event, batch).await
+        self.publisher.publish(event, batch).await
     }
 
     async fn subscribe(
