@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
-use busgate_core::{Effect, Error, ErrorKind, EventName, Result, SettleAction, SettleRequest};
+use busgate_core::{Effect, Error, ErrorKind, Pattern, Result, SettleAction, SettleRequest};
 use busgate_wire::{
     convert::{self, Frame},
     proto::event::v1::ConsumeResponse,
@@ -38,7 +38,8 @@ pub(crate) struct Driver {
     pub(crate) connection: Arc<Connection>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) unary: Arc<Unary>,
-    pub(crate) event: EventName,
+    /// What it is subscribed to.
+    pub(crate) target: Pattern,
     pub(crate) row: Row,
 }
 
@@ -184,9 +185,9 @@ impl Driver {
                 Ok(inbound) => {
                     self.connection.succeeded();
                     self.shared.with(Session::opened);
-                    let (unary, event, orphans) =
-                        (Arc::clone(&self.unary), self.event.clone(), self.orphans());
-                    self.connection.tasks.spawn(async move { release(&unary, &event, orphans).await });
+                    let (unary, target, orphans) =
+                        (Arc::clone(&self.unary), self.target.clone(), self.orphans());
+                    self.connection.tasks.spawn(async move { release(&unary, &target, orphans).await });
                     return Ok(Some(inbound));
                 }
                 Err(failed) => error = failed,
@@ -222,17 +223,17 @@ impl Driver {
 
     /// What came and was never yielded goes back, uncounted.
     async fn give_back(&self) {
-        release(&self.unary, &self.event, self.orphans()).await;
+        release(&self.unary, &self.target, self.orphans()).await;
     }
 }
 
-async fn release(unary: &Unary, event: &EventName, ack_ids: Vec<String>) {
+async fn release(unary: &Unary, target: &Pattern, ack_ids: Vec<String>) {
     let release = |ack_id: &String| {
         let action = SettleAction::Release { counted: false };
         SettleRequest { ack_id: ack_id.clone(), action }
     };
     for chunk in ack_ids.chunks(FRAME_ENTRIES) {
-        if let Err(error) = unary.settle(event, chunk.iter().map(release).collect()).await {
+        if let Err(error) = unary.settle(target, chunk.iter().map(release).collect()).await {
             tracing::debug!(%error, "what was not taken could not be given back, its leases will run out");
         }
     }

@@ -40,13 +40,15 @@ pub(crate) struct Intake {
     room: usize,
     /// How many of the messages the gateway may send have not come yet.
     outstanding: usize,
+    /// How many of these it has not been told of.
+    owed: usize,
     messages: usize,
 }
 
 impl Intake {
     /// Room for so many messages.
     pub(crate) const fn new(room: usize) -> Self {
-        Self { items: VecDeque::new(), bytes: 0, next_number: 0, room, outstanding: 0, messages: 0 }
+        Self { items: VecDeque::new(), bytes: 0, next_number: 0, room, outstanding: 0, owed: 0, messages: 0 }
     }
 
     pub(crate) fn message(&mut self, now: Instant, received: Box<Received>) {
@@ -92,26 +94,29 @@ impl Intake {
         self.bytes >= DEFAULT_MAX_IN_FLIGHT_BYTES
     }
 
-    /// How many more messages the gateway may be allowed: half the room at a time, so that it is told seldom.
-    fn free(&self) -> usize {
+    /// The program asks: the gateway may send what there is room for. Half the room at a time, so that it is told seldom.
+    pub(crate) const fn ask(&mut self) {
         let free = self.room.saturating_sub(self.messages + self.outstanding);
-        if free * 2 >= self.room { free } else { 0 }
+        if free * 2 >= self.room {
+            self.owed += free;
+            self.outstanding += free;
+        }
     }
 
-    pub(crate) fn has_grant(&self) -> bool {
-        self.free() > 0
+    /// Whether the gateway is to be allowed more.
+    pub(crate) const fn has_grant(&self) -> bool {
+        self.owed > 0
     }
 
-    /// Allows what there is room for.
+    /// How many more messages the gateway is to be allowed.
     pub(crate) fn grant(&mut self) -> Option<u32> {
-        let free = self.free();
-        self.outstanding += free;
-        u32::try_from(free).ok().filter(|more| *more > 0)
+        let owed = std::mem::take(&mut self.owed);
+        u32::try_from(owed).ok().filter(|more| *more > 0)
     }
 
     /// A new stream begins without credit.
     pub(crate) const fn reset_credit(&mut self) {
-        self.outstanding = 0;
+        (self.outstanding, self.owed) = (0, 0);
     }
 
     /// When the oldest lease began.
@@ -172,6 +177,13 @@ impl Intake {
             }
         }
         ack_ids
+    }
+
+    /// What waits has nothing to be settled by any more.
+    pub(crate) fn forget_leases(&mut self) {
+        for waiting in self.waiting_mut() {
+            waiting.received.ack_id = None;
+        }
     }
 
     /// Lets go of everything.

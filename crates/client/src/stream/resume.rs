@@ -39,6 +39,10 @@ impl Place {
     /// nothing can be replayed.
     pub(crate) fn opened(&mut self) -> Option<Gap> {
         let again = std::mem::replace(&mut self.opened, true);
+        if !self.replay {
+            // What was before need not be repeated.
+            self.start = Start::Latest;
+        }
         (again && !self.replay).then_some(Gap { missed: None, cursor: None })
     }
 }

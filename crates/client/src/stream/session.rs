@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use busgate_core::{
-    AckMode, AckStatus, Effect, Error, EventName, Gap, LeaseToken, Mode, Pattern, Result, RetryPolicy,
-    SettleAction, SettleAnswer, SettleRequest, SlowPolicy, SubscribeOptions, SubscribeRequest,
+    AckMode, AckStatus, DEFAULT_ACK_WAIT, Effect, Error, Gap, LeaseToken, Mode, Result, SettleAction,
+    SettleAnswer, SettleRequest, SubscribeRequest,
 };
 use busgate_wire::convert::{ConsumeFrame, Frame, Received};
 use tokio::time::Instant;
@@ -17,11 +17,13 @@ use super::{
 };
 use crate::token::Sealer;
 
+/// For how many leases what waits is kept for a program that does not ask for it.
+const HOARD_LEASES: u32 = 10;
+
 /// What a subscription asks for, for as long as it lives.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) event: EventName,
-    pub(crate) options: SubscribeOptions,
+    pub(crate) request: SubscribeRequest,
     /// Whether the gateway can replay: then a broken stream leaves no hole.
     pub(crate) replay: bool,
     /// Whether leases can be extended: without that nothing is taken before it is asked for.
@@ -32,12 +34,21 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn is_unnamed(&self) -> bool {
-        self.options.mode == Mode::Broadcast { consumer: None }
+        self.request.mode == Mode::Broadcast { consumer: None }
+    }
+
+    /// Whether deliveries are to be settled.
+    fn is_leased(&self) -> bool {
+        self.request.ack == AckMode::Manual
+    }
+
+    fn ack_wait(&self) -> Duration {
+        self.request.ack_wait.unwrap_or(DEFAULT_ACK_WAIT)
     }
 
     /// How many deliveries may wait here for the program.
     fn room(&self) -> usize {
-        if self.extend || self.is_unnamed() { self.buffer.min(self.options.max_in_flight) } else { 1 }
+        if self.extend || self.is_unnamed() { self.buffer.min(self.request.window()) } else { 1 }
     }
 }
 
@@ -89,8 +100,10 @@ pub(crate) struct Session<W> {
     outbox: Outbox<Asker<W>>,
     held: Held,
     next_seq: u64,
-    /// Whether the program has asked for anything yet. Until then nothing is taken for it.
-    wanted: bool,
+    /// When the program last asked for something.
+    asked_at: Option<Instant>,
+    /// Whether it waits for that.
+    waits: bool,
     /// Whether the gateway is still to be told that the program has left.
     leave_due: bool,
     /// Ack ids of what came and was never yielded, and can't be given back over the stream.
@@ -100,7 +113,7 @@ pub(crate) struct Session<W> {
 
 impl<W> Session<W> {
     pub(crate) fn new(plan: Plan, sealer: Option<Sealer>) -> Self {
-        let place = Place::new(plan.options.start.clone(), plan.is_unnamed(), plan.replay);
+        let place = Place::new(plan.request.start.clone(), plan.is_unnamed(), plan.replay);
         let intake = Intake::new(plan.room());
         Self {
             plan,
@@ -112,7 +125,8 @@ impl<W> Session<W> {
             outbox: Outbox::new(),
             held: Held::default(),
             next_seq: 0,
-            wanted: false,
+            asked_at: None,
+            waits: false,
             leave_due: false,
             orphans: Vec::new(),
             end: None,
@@ -123,20 +137,7 @@ impl<W> Session<W> {
     /// that does not ask.
     pub(crate) fn opening(&mut self) -> (u64, [ConsumeFrame; 2]) {
         self.stream += 1;
-        let SubscribeOptions { mode, retry, max_in_flight, .. } = &self.plan.options;
-        let RetryPolicy { ack_wait, max_deliver, backoff } = retry.clone();
-        let leased = !self.plan.is_unnamed();
-        let request = SubscribeRequest {
-            mode: mode.clone(),
-            start: self.place.start(),
-            ack: if leased { AckMode::Manual } else { AckMode::Auto },
-            ack_wait: Some(ack_wait),
-            max_deliver: Some(max_deliver),
-            backoff: Some(backoff),
-            max_in_flight: Some(*max_in_flight),
-            slow: (!leased && self.plan.replay).then_some(SlowPolicy::Pause),
-            ..SubscribeRequest::broadcast(Pattern::from(self.plan.event.clone()))
-        };
+        let request = SubscribeRequest { start: self.place.start(), ..self.plan.request.clone() };
         (self.stream, [ConsumeFrame::Credit(0), ConsumeFrame::Subscribe(Box::new(request))])
     }
 
@@ -151,6 +152,9 @@ impl<W> Session<W> {
         if let Some(gap) = self.place.opened() {
             self.intake.gap(gap);
         }
+        if self.waits {
+            self.intake.ask();
+        }
     }
 
     /// The next frame for the stream, if there is one.
@@ -164,18 +168,16 @@ impl<W> Session<W> {
         if self.phase == Phase::Leaving {
             return std::mem::take(&mut self.leave_due).then_some(ConsumeFrame::Leave);
         }
-        let more = self.is_taking().then(|| self.intake.grant()).flatten()?;
+        let more = if self.phase == Phase::Up { self.intake.grant()? } else { return None };
         Some(ConsumeFrame::Credit(more))
     }
 
     /// Whether there is a frame to send.
     pub(crate) fn has_frame(&self) -> bool {
         self.phase != Phase::Apart
-            && (self.outbox.is_queued() || self.leave_due || (self.is_taking() && self.intake.has_grant()))
-    }
-
-    fn is_taking(&self) -> bool {
-        self.phase == Phase::Up && self.wanted
+            && (self.outbox.is_queued()
+                || self.leave_due
+                || (self.phase == Phase::Up && self.intake.has_grant()))
     }
 
     /// Whether the stream may be read: what is not leased is bounded by its bytes here, what is leased by the gateway.
@@ -210,7 +212,7 @@ impl<W> Session<W> {
     }
 
     fn message(&mut self, now: Instant, received: Box<Received>) -> Result<()> {
-        if self.sealer.is_some() && received.ack_id.is_none() {
+        if self.plan.is_leased() && received.ack_id.is_none() {
             return Err(Error::internal("a delivery came without an ack id"));
         }
         match self.phase {
@@ -227,7 +229,7 @@ impl<W> Session<W> {
     fn draining(&mut self) {
         if self.phase == Phase::Up {
             self.phase = Phase::Draining;
-            if self.sealer.is_some() {
+            if self.plan.is_leased() {
                 self.give_back();
             }
         }
@@ -271,13 +273,25 @@ impl<W> Session<W> {
         None
     }
 
-    const fn ack_wait(&self) -> Duration {
-        self.plan.options.retry.ack_wait
+    fn ack_wait(&self) -> Duration {
+        self.plan.ack_wait()
     }
 
     /// The program asks for the next thing; `None` when it has to wait. Its lease clock starts now.
+    ///
+    /// The gateway is allowed more when the program asks, not when it gets something: what nobody asks for is better off
+    /// with others.
     pub(crate) fn poll(&mut self, now: Instant) -> Option<Yielded> {
-        self.wanted = true;
+        self.asked_at = Some(now);
+        if self.phase == Phase::Up {
+            self.intake.ask();
+        }
+        let found = self.take(now);
+        self.waits = found.is_none();
+        found
+    }
+
+    fn take(&mut self, now: Instant) -> Option<Yielded> {
         loop {
             let Some(item) = self.intake.next() else {
                 let error = self.end.as_mut()?.take();
@@ -287,24 +301,27 @@ impl<W> Session<W> {
                 Ok(waiting) => waiting,
                 Err(gap) => return Some(Yielded::Gap(gap)),
             };
-            let Some(sealer) = &self.sealer else { return Some(Yielded::Message(waiting.received, None)) };
+            let Some(ack_id) = waiting.received.ack_id.as_deref() else {
+                return Some(Yielded::Message(waiting.received, None));
+            };
             let late = now.saturating_duration_since(waiting.leased_at);
-            let ack_wait = self.plan.options.retry.ack_wait;
+            let ack_wait = self.ack_wait();
             if late >= ack_wait {
                 // Its lease ran out here: it is somebody else's by now.
                 continue;
             }
-            let ack_id = waiting.received.ack_id.as_deref().unwrap_or_default();
             let (seq, attempt) = (self.next_seq, waiting.received.attempt);
-            let token = sealer.seal(seq, attempt, ack_id);
+            let token = self.sealer.as_ref().map(|sealer| sealer.seal(seq, attempt, ack_id));
             self.next_seq += 1;
             if late > ack_wait / 20 && self.plan.extend {
                 let action = SettleAction::Extend(ack_wait);
                 let entry = SettleRequest { ack_id: ack_id.to_owned(), action };
                 self.outbox.push(vec![entry], Asker::Session(vec![None]));
             }
-            self.held.keep(seq, token.clone(), now, ack_wait);
-            return Some(Yielded::Message(waiting.received, Some(token)));
+            if let Some(token) = &token {
+                self.held.keep(seq, token.clone(), now, ack_wait);
+            }
+            return Some(Yielded::Message(waiting.received, token));
         }
     }
 
@@ -318,10 +335,18 @@ impl<W> Session<W> {
         !self.intake.is_empty() || self.end.is_some()
     }
 
-    /// Keeps the leases of what waits alive, well before they run out.
+    /// Keeps the leases of what waits alive, well before they run out; gives it back when the program has not asked for
+    /// anything in a long time.
     pub(crate) fn tick(&mut self, now: Instant) {
         let due = self.wake_at().is_some_and(|at| at <= now);
         if !due || !matches!(self.phase, Phase::Up | Phase::Draining) {
+            return;
+        }
+        let silent = self
+            .asked_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= self.ack_wait() * HOARD_LEASES);
+        if silent {
+            self.give_back();
             return;
         }
         let action = SettleAction::Extend(self.ack_wait());
@@ -332,7 +357,7 @@ impl<W> Session<W> {
 
     /// When to tick next.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
-        if self.sealer.is_none() || !self.plan.extend {
+        if !self.plan.is_leased() || !self.plan.extend {
             return None;
         }
         Some(self.intake.oldest_lease()? + self.ack_wait() / 2)
@@ -342,9 +367,13 @@ impl<W> Session<W> {
     /// the waiter is dropped.
     pub(crate) fn settle(&mut self, now: Instant, batch: Vec<(u64, SettleRequest)>, waiter: W) -> bool {
         self.settled(now, &batch);
+        self.settle_ids(batch.into_iter().map(|(_, entry)| entry).collect(), waiter)
+    }
+
+    /// As [`Self::settle`], for a program that keeps its deliveries by their ack ids.
+    pub(crate) fn settle_ids(&mut self, entries: Vec<SettleRequest>, waiter: W) -> bool {
         let stands = matches!(self.phase, Phase::Up | Phase::Draining);
         if stands {
-            let entries = batch.into_iter().map(|(_, entry)| entry).collect();
             self.outbox.push(entries, Asker::Program(waiter));
         }
         stands
@@ -375,7 +404,12 @@ impl<W> Session<W> {
     /// The stream is gone. What waited and was leased will be delivered again, and is to be given back if it can be.
     pub(crate) fn broken(&mut self) -> Vec<(W, Effect)> {
         self.phase = Phase::Apart;
-        self.orphans.extend(self.intake.take_leases());
+        if self.plan.is_unnamed() {
+            // Nobody delivers it again: it is still to be yielded, with nothing to settle any more.
+            self.intake.forget_leases();
+        } else {
+            self.orphans.extend(self.intake.take_leases());
+        }
         self.intake.reset_credit();
         let waiting = self.outbox.fail().into_iter();
         waiting
