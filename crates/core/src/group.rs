@@ -9,12 +9,13 @@ use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 pub use self::outcome::{Moment, Outcome, Reason, Slot, Story, Taken};
-use self::{entry::State, lanes::Lanes, ledger::Ledger};
+use self::{entry::State, lanes::Lanes, ledger::Ledger, order::Order};
 use crate::{ACK_WAIT_RANGE, MAX_NACK_DELAY, Nack, RetryPolicy, Verb};
 
 mod entry;
 mod lanes;
 mod ledger;
+mod order;
 mod outcome;
 mod recall;
 mod snapshot;
@@ -44,6 +45,7 @@ pub struct Group {
     policy: Arc<RetryPolicy>,
     ledger: Ledger,
     lanes: Lanes,
+    order: Order,
     unlearned: VecDeque<u64>,
     max_held: usize,
     missed: u64,
@@ -62,6 +64,7 @@ impl Group {
             policy: Arc::new(RetryPolicy::default()),
             ledger: Ledger::default(),
             lanes: Lanes::default(),
+            order: Order::default(),
             unlearned: VecDeque::new(),
             max_held: DEFAULT_MAX_HELD,
             missed: 0,
@@ -281,10 +284,19 @@ impl Group {
 
     fn finish(&mut self, offset: u64) -> bool {
         let Some(entry) = self.ledger.remove(offset) else { return false };
-        if let Some(next) = entry.lane.and_then(|lane| self.lanes.leave(lane, offset)) {
-            self.ledger.promote(next);
+        if let Some(lane) = entry.lane
+            && self.order.is_free(lane, offset)
+        {
+            self.leave(lane, offset);
         }
         true
+    }
+
+    /// The next message of the key is free to go.
+    fn leave(&mut self, lane: u64, offset: u64) {
+        if let Some(next) = self.lanes.leave(lane, offset) {
+            self.ledger.promote(next);
+        }
     }
 }
 

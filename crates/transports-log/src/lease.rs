@@ -49,6 +49,8 @@ pub(crate) struct Seat {
 #[derive(Debug)]
 struct State {
     group: Group,
+    /// Up to where the last snapshot knows what was settled.
+    written: u64,
     windows: Windows,
     /// When the clock will look next.
     armed: Option<Instant>,
@@ -86,7 +88,8 @@ impl State {
 impl Seat {
     pub(crate) fn new(event: &Event, holder: Holder, group: Group) -> Self {
         let (wake, _) = watch::channel(());
-        let state = State { group, windows: Windows::default(), armed: None, throttled: false };
+        let group = group.with_confirmed_order();
+        let state = State { group, written: 0, windows: Windows::default(), armed: None, throttled: false };
         Self {
             event: event.id,
             holder,
@@ -107,7 +110,21 @@ impl Seat {
     /// The group as bytes. The seat is clean from here on, until something changes again.
     pub(crate) fn snapshot(&self, now: Moment) -> Vec<u8> {
         self.soiled.store(false, Ordering::Release);
-        self.state.lock().group.snapshot(now)
+        let mut state = self.state.lock();
+        state.written = state.group.settled();
+        state.group.snapshot(now)
+    }
+
+    /// Notes that the last snapshot is on disk: what is behind what it settled may go.
+    pub(crate) fn confirm(&self) {
+        let mut state = self.state.lock();
+        let (written, ready) = (state.written, state.group.ready());
+        state.group.confirm(written);
+        let wake = state.group.ready() > ready;
+        drop(state);
+        if wake {
+            self.wake();
+        }
     }
 
     /// Whether it has ever been on disk.

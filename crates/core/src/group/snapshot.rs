@@ -12,6 +12,7 @@ use super::{
     first_epoch,
     lanes::Lanes,
     ledger::Ledger,
+    order::Order,
 };
 use crate::{Error, Result, RetryPolicy, Timestamp};
 
@@ -78,6 +79,7 @@ impl Group {
             policy,
             ledger,
             lanes: Lanes::default(),
+            order: Order::default(),
             unlearned,
             max_held,
             missed: 0,

@@ -4,6 +4,7 @@ use super::*;
 use crate::{Message, MessageId, Settled, Timestamp};
 
 mod model;
+mod order;
 mod restart;
 
 /// A group over messages with these keys, and its clock.

@@ -137,7 +137,7 @@ impl Writer {
 
     fn apply(&mut self, staged: HashMap<EventId, Staged>, dug: &[EventId], now: Moment) {
         self.burials.retain(|burial| !burial.written);
-        self.soiled.clear();
+        self.soiled.drain().for_each(|(_, seat)| seat.confirm());
         self.graves.retain(|grave| !dug.contains(grave));
         for (id, staged) in staged {
             let Some(log) = self.logs.get_mut(&id) else { continue };
