@@ -23,7 +23,7 @@ use crate::{
 const MIN_SPACING: Duration = Duration::from_millis(50);
 
 /// How often a client that is not at its first endpoint looks whether a better one works again.
-const FAILBACK: Duration = Duration::from_secs(5);
+const FAILBACK: Duration = Duration::from_secs(1);
 
 /// The keeper of a connection's link.
 #[derive(Debug)]
