@@ -140,10 +140,14 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of `kind` without effect. `message` is shown to the client: lowercase, no full stop, no internals.
+    /// The longest message, in bytes.
+    pub const MAX_MESSAGE_BYTES: usize = 1024;
+
+    /// An error of `kind` without effect. `message` is shown to the client: lowercase, no full stop, no internals. What it
+    /// repeats of a client's own words is made fit to be shown: it becomes one line of [`Self::MAX_MESSAGE_BYTES`] at most.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<Arc<str>>) -> Self {
-        Self { kind, effect: Effect::None, message: message.into(), retry_after: None, source: None }
+        Self { kind, effect: Effect::None, message: line(message.into()), retry_after: None, source: None }
     }
 
     /// Something the caller wrote is malformed.
@@ -232,6 +236,32 @@ impl Error {
     }
 }
 
+/// The text as one line of bounded length.
+///
+/// Invariant: no message can break a log's line or a protocol's, whatever stands in it, and none is larger than what a
+/// client should be sent for its mistake: tested by `a_message_is_one_short_line`.
+fn line(text: Arc<str>) -> Arc<str> {
+    const CUT: char = '…';
+    if text.len() <= Error::MAX_MESSAGE_BYTES && !text.contains(char::is_control) {
+        return text;
+    }
+    let mut line = String::with_capacity(text.len().min(Error::MAX_MESSAGE_BYTES));
+    for char in text.chars() {
+        let end = line.len();
+        if char.is_control() {
+            line.extend(char.escape_default());
+        } else {
+            line.push(char);
+        }
+        if line.len() > Error::MAX_MESSAGE_BYTES - CUT.len_utf8() {
+            line.truncate(end);
+            line.push(CUT);
+            break;
+        }
+    }
+    line.into()
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -252,6 +282,23 @@ mod tests {
     fn every_kind_reads_back_from_its_name() {
         for kind in ErrorKind::ALL {
             assert_eq!(ErrorKind::from_name(kind.as_str()), Some(kind));
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_short_line() {
+        let message = |text: &str| Error::invalid(text).message().to_owned();
+        assert_eq!(message("a\r\nb\u{7f}"), "a\\r\\nb\\u{7f}");
+        let most = "é".repeat(Error::MAX_MESSAGE_BYTES / 2);
+        assert_eq!(message(&most), most);
+        for over in [
+            format!("{most}a"),
+            "\n".repeat(Error::MAX_MESSAGE_BYTES),
+            "\n€".repeat(Error::MAX_MESSAGE_BYTES),
+        ] {
+            let cut = message(&over);
+            assert!(cut.len() <= Error::MAX_MESSAGE_BYTES && cut.ends_with('…'), "{cut}");
+            assert_eq!(message(&cut), cut);
         }
     }
 

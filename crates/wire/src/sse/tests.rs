@@ -167,9 +167,11 @@ proptest! {
 
     #[test]
     fn nothing_in_an_error_breaks_the_framing(text in hostile(), request_id in hostile()) {
-        let events = parse(&error(&Error::invalid(text.clone()), &request_id));
+        let hostile = Error::invalid(text);
+        let events = parse(&error(&hostile, &request_id));
         prop_assert_eq!(events.len(), 1);
         let data: Value = serde_json::from_str(&events[0].data).unwrap();
-        prop_assert_eq!(data["error"].as_str().unwrap(), &text);
+        prop_assert_eq!(data["error"].as_str().unwrap(), hostile.message());
+        prop_assert_eq!(data["request_id"].as_str().unwrap(), &request_id);
     }
 }
