@@ -9,6 +9,9 @@ use super::{
     source::Origin,
 };
 
+/// How many characters of what somebody wrote are shown.
+const LONGEST: usize = 500;
+
 /// One mistake in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
@@ -16,7 +19,8 @@ pub struct ConfigError(String);
 impl ConfigError {
     /// `value` is not what `path` allows.
     pub(crate) fn new(path: &str, value: &str, origin: &Origin, allowed: &str) -> Self {
-        Self(format!("{path} = {value} ({origin}) is not allowed: {allowed}"))
+        let (path, value) = (shortened(path), shortened(value));
+        Self(format!("{path} = {value} ({origin}) is not allowed: {}", shortened(allowed)))
     }
 
     pub(super) fn value(key: &Key, value: &Value, origin: &Origin, allowed: impl AsRef<str>) -> Self {
@@ -24,18 +28,24 @@ impl ConfigError {
         Self::new(key.path, &shown, origin, allowed.as_ref())
     }
 
+    /// There is no key `path`. What was meant may be a secret, so that text is not shown.
     pub(super) fn unknown(path: &str, value: &Value, file: &str) -> Self {
+        let path = &*shortened(path);
         let near = KEYS.iter().map(|key| key.path).min_by_key(|known| distance(known, path));
         let near = near.filter(|known| distance(known, path) <= known.len().max(path.len()) / 4);
         let hint = near.map(|known| format!(", did you mean `{known}`")).unwrap_or_default();
-        let value = if value.is_table() || value.is_array() { "…".into() } else { value.to_string() };
+        let is_told = value.is_bool() || value.is_integer() || value.is_float();
+        let value = if is_told { value.to_string() } else { "…".into() };
         Self(format!(
             "{path} = {value} ({file}): there is no such key{hint}; `busgate config defaults` lists all"
         ))
     }
 
-    pub(super) fn syntax(file: &str, error: &toml::de::Error) -> Self {
-        Self(format!("{file}: not TOML: {}", error.to_string().trim_end().replace('\n', "\n  ")))
+    /// The text of the file is no TOML. The line itself is not shown: a secret may stand on it.
+    pub(super) fn syntax(file: &str, text: &str, error: &toml::de::Error) -> Self {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        Self(format!("{file}: not TOML: line {line}: {}", shortened(error.message())))
     }
 
     pub(crate) fn file(name: &str, error: &std::io::Error) -> Self {
@@ -54,6 +64,17 @@ impl fmt::Display for ConfigError {
 }
 
 impl error::Error for ConfigError {}
+
+/// The beginning of what somebody wrote, on one line.
+fn shortened(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut short: String =
+        chars.by_ref().take(LONGEST).map(|char| if char.is_control() { ' ' } else { char }).collect();
+    if chars.next().is_some() {
+        short.push('…');
+    }
+    short
+}
 
 /// How many characters must change to make one of the other.
 fn distance(a: &str, b: &str) -> usize {

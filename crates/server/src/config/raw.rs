@@ -76,7 +76,7 @@ fn flat(name: &str, text: &str, errors: &mut Vec<ConfigError>) -> BTreeMap<Strin
     let mut values = BTreeMap::new();
     match text.parse::<Table>() {
         Ok(table) => flatten("", table, &mut values),
-        Err(error) => errors.push(ConfigError::syntax(name, &error)),
+        Err(error) => errors.push(ConfigError::syntax(name, text, &error)),
     }
     for (path, value) in &values {
         if !KEYS.iter().any(|key| key.path == path) {
