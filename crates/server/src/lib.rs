@@ -19,6 +19,12 @@ pub mod cli;
 pub mod config;
 mod doors;
 mod drain;
+/// What the fuzz targets look into; no part of the interface.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::doors::websocket::fuzzing::Conversation;
+}
 mod limits;
 mod listen;
 mod metrics;

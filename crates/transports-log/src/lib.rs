@@ -9,6 +9,9 @@ mod codec;
 mod config;
 mod error;
 mod event;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod lease;
 mod reader;
 mod recovery;

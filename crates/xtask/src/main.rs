@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod checks;
+mod fuzz;
 mod places;
 mod run;
 mod tests;
@@ -19,6 +20,7 @@ usage: cargo xtask TASK
   ci                          check, then test: what .ci/run runs
   tools                       install the test tools into the target directory, where they are missing
   kill9 [CYCLES]              kill the embedded log under load, 200 times unless told
+  fuzz [TARGET] [SECONDS]     libFuzzer on every target, or on one, for a minute each unless told
   bench [ARGUMENT..]          the benchmarks, with their floor beside them; `bench --help` lists them";
 
 fn main() -> ExitCode {
@@ -36,6 +38,9 @@ fn perform(arguments: &[String]) -> Outcome {
     let Some((task, rest)) = arguments.split_first() else {
         return Err(Failure::new(USAGE));
     };
+    if fuzz::is_compiler(task) {
+        return fuzz::compile(task, rest);
+    }
     let places = Places::find()?;
     match (task.as_str(), rest) {
         ("test", selection) => tests::test(&places, selection),
@@ -44,6 +49,7 @@ fn perform(arguments: &[String]) -> Outcome {
         ("tools", []) => tools::install(&places),
         ("kill9", []) => tests::kill9(&places, "200"),
         ("kill9", [cycles]) => tests::kill9(&places, cycles),
+        ("fuzz", arguments) => fuzz::fuzz(&places, arguments),
         ("bench", arguments) => bench(&places, arguments),
         _ => Err(Failure::new(USAGE)),
     }

@@ -36,6 +36,11 @@ impl Places {
         self.tools().join("python/bin").join(program)
     }
 
+    /// What fuzzing leaves behind: inputs that led somewhere new, and inputs that broke something.
+    pub(crate) fn fuzzed(&self) -> PathBuf {
+        self.target.join("fuzz")
+    }
+
     /// A program of ours, built for release.
     pub(crate) fn release(&self, program: &str) -> PathBuf {
         self.target.join("release").join(program)

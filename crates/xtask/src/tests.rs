@@ -1,5 +1,6 @@
 //! The one test command, and the long form of the crash test.
 
+use crate::fuzz;
 use crate::places::Places;
 use crate::run::{Failure, Outcome, Program};
 use crate::tools;
@@ -10,6 +11,7 @@ pub(crate) fn test(places: &Places, selection: &[String]) -> Outcome {
     if selection.is_empty() {
         Program::cargo(places, &["test", "--quiet", "--doc", "--workspace"])
             .step("tests in the documentation")?;
+        fuzz::briefly(places)?;
     }
     // A package asked for is the only one built.
     let package = selection.iter().any(|argument| argument == "-p" || argument.starts_with("--package"));

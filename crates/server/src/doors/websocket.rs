@@ -9,6 +9,8 @@ mod decoder;
 mod deflate;
 mod dialect;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod handshake;
 mod outbox;
 mod pump;

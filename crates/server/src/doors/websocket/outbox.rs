@@ -132,14 +132,17 @@ impl Outbox {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl Outbox {
     /// Takes out everything, as if it was written.
     pub(super) fn take_all(&mut self) -> Vec<u8> {
         self.bytes = 0;
         self.pieces.drain(..).flat_map(|piece| piece.left().to_vec()).collect()
     }
+}
 
+#[cfg(test)]
+impl Outbox {
     /// Whether these very bytes wait, not a copy.
     pub(super) fn holds(&self, bytes: &Bytes) -> bool {
         self.pieces.iter().any(|piece| piece.left().as_ptr() == bytes.as_ptr())

@@ -232,7 +232,7 @@ fn poll_read<IO: AsyncRead + Unpin>(
     })
 }
 
-fn decode(decoder: &mut Decoder, session: &mut Session, mut bytes: &[u8]) {
+pub(super) fn decode(decoder: &mut Decoder, session: &mut Session, mut bytes: &[u8]) {
     session.heard();
     while session.parting().is_none() {
         match decoder.next(&mut bytes) {
