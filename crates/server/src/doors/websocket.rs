@@ -56,9 +56,12 @@ const FRAME_BYTES: usize = 1024 * 1024;
 
 /// The WebSocket endpoints.
 pub(crate) fn routes() -> Router<Arc<App>> {
-    Router::new()
+    let routes = Router::new()
         .route("/v1/events/{name}/subscribe", routing::get(subscribe))
-        .route("/v1/ws", routing::get(converse))
+        .route("/v1/ws", routing::get(converse));
+    #[cfg(test)]
+    let routes = routes.route("/echo", routing::get(tests::echo));
+    routes
 }
 
 /// What a socket needs beside its conversation.
@@ -155,3 +158,6 @@ fn open(opening: Opening, session: Session, subscriptions: Subscriptions) {
         drop(peer);
     });
 }
+
+#[cfg(test)]
+mod tests;
