@@ -24,6 +24,7 @@ mod connection;
 mod connector;
 mod credentials;
 mod endpoints;
+mod follow;
 mod options;
 mod publish;
 mod retry;
@@ -36,10 +37,12 @@ mod token;
 mod transport;
 
 pub use busgate_core::*;
+pub use busgate_wire::convert::Received;
 
 pub use self::{
     connector::{Connector, Io, TcpConnector},
     credentials::{ApiKey, Credential, CredentialsProvider},
+    follow::{Followed, Following},
     options::{
         Builder, ClosePolicy, DEFAULT_CALL_TIMEOUT, DEFAULT_CLOSE_WAIT, DEFAULT_CONNECT_TIMEOUT,
         DEFAULT_DEADLINE, DEFAULT_FAILURE_THRESHOLD, DEFAULT_KEEPALIVE_INTERVAL, DEFAULT_KEEPALIVE_TIMEOUT,

@@ -5,8 +5,8 @@ mod unary;
 use std::sync::Arc;
 
 use busgate_core::{
-    AckStatus, Capabilities, Effect, Error, ErrorKind, EventName, Nack, Result, SettleAction, SettleAnswer,
-    SettleRequest, Settled, Settlement, Verb,
+    AckStatus, Capabilities, Effect, Error, ErrorKind, EventName, Nack, Pattern, Result, SettleAction,
+    SettleAnswer, SettleRequest, Settled, Settlement, Verb,
 };
 use futures_util::future::join_all;
 use tokio::{
@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-pub(crate) use self::unary::Unary;
+pub(crate) use self::unary::{Unary, call};
 use crate::{
     retry::{Next, Tries},
     stream::{FRAME_ENTRIES, Shared},
@@ -181,16 +181,15 @@ impl Subscriptions {
 
     /// Settles by a call; all entries are of one event.
     async fn by_call(&self, entries: Vec<Entry>) -> Vec<(Entry, Result<SettleAnswer>)> {
-        let Some(event) = entries.first().map(|entry| entry.settlement.token.event.clone()) else {
-            return Vec::new();
-        };
+        let Some(first) = entries.first() else { return Vec::new() };
+        let events = Pattern::from(first.settlement.token.event.clone());
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut entries = entries;
         while !entries.is_empty() {
             let rest = entries.split_off(entries.len().min(FRAME_ENTRIES));
             let chunk = std::mem::replace(&mut entries, rest);
             let requests = chunk.iter().map(Entry::request).collect();
-            match self.unary.settle(&event, requests).await {
+            match self.unary.settle(&events, requests).await {
                 Ok(answers) => outcomes.extend(chunk.into_iter().zip(answers.into_iter().map(Ok))),
                 Err(error) => {
                     outcomes.extend(chunk.into_iter().map(|entry| (entry, Err(error.clone()))));

@@ -5,6 +5,7 @@ mod held;
 mod intake;
 mod outbound;
 mod outbox;
+mod plan;
 mod resume;
 mod session;
 
@@ -28,8 +29,9 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::{
     driver::Driver,
     outbox::{FRAME_ENTRIES, Outbox},
+    plan::Plan,
     resume::{Patience, Row},
-    session::{Plan, Session, Yielded},
+    session::{Session, Yielded},
 };
 use crate::subscription::Departures;
 
@@ -106,14 +108,23 @@ impl Shared {
 pub(crate) struct Program {
     pub(crate) shared: Arc<Shared>,
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) event: EventName,
-    /// Whose messages it takes, if they are leased.
-    pub(crate) holder: Option<Holder>,
+    /// Of which event it takes whose messages, if others of the same wait for it to leave.
+    pub(crate) seat: Option<(EventName, Holder)>,
     /// Told when it leaves.
     pub(crate) departures: Arc<Departures>,
 }
 
 impl Program {
+    /// The next thing. Cancel-safe.
+    pub(crate) fn poll_yielded(&self, cx: &mut Context<'_>) -> Poll<Yielded> {
+        if let Some(yielded) = self.shared.poll() {
+            return Poll::Ready(yielded);
+        }
+        self.shared.program.register(cx.waker());
+        // Something may have come before the waker stood there.
+        self.shared.poll().map_or(Poll::Pending, Poll::Ready)
+    }
+
     fn item(&self, yielded: Yielded) -> Option<Result<Item>> {
         let (received, token) = match yielded {
             Yielded::Message(received, token) => (received, token),
@@ -122,7 +133,7 @@ impl Program {
         };
         let (message, cursor) = (Arc::new(received.message), received.cursor);
         Some(Ok(Item::Delivery(match token {
-            None => Delivery::unleased(self.event.clone(), message, cursor),
+            None => Delivery::unleased(received.event, message, cursor),
             Some(token) => {
                 Delivery::leased(token, message, cursor, received.attempt, Arc::clone(&self.transport))
             }
@@ -134,22 +145,14 @@ impl Stream for Program {
     type Item = Result<Item>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(yielded) = self.shared.poll() {
-            return Poll::Ready(self.item(yielded));
-        }
-        self.shared.program.register(cx.waker());
-        // Something may have come before the waker stood there.
-        match self.shared.poll() {
-            Some(yielded) => Poll::Ready(self.item(yielded)),
-            None => Poll::Pending,
-        }
+        self.poll_yielded(cx).map(|yielded| self.item(yielded))
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        if let Some(holder) = self.holder.take() {
-            self.departures.begin(self.event.clone(), holder, self.shared.gone.clone());
+        if let Some((event, holder)) = self.seat.take() {
+            self.departures.begin(event, holder, self.shared.gone.clone());
         }
         self.shared.end(Session::leave);
     }
@@ -157,6 +160,6 @@ impl Drop for Program {
 
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Program").field("event", &self.event).finish_non_exhaustive()
+        f.debug_struct("Program").field("seat", &self.seat).finish_non_exhaustive()
     }
 }

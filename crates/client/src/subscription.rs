@@ -12,8 +12,8 @@ use std::{
 };
 
 use busgate_core::{
-    Capabilities, Effect, Error, ErrorKind, EventName, LeaseToken, ReadRequest, Result, Settlement, Start,
-    SubscribeOptions, Subscription, Transport, Verb,
+    AckMode, Capabilities, Effect, Error, ErrorKind, EventName, LeaseToken, Pattern, ReadRequest, Result,
+    Settlement, SlowPolicy, Start, SubscribeOptions, SubscribeRequest, Subscription, Transport, Verb,
 };
 use busgate_wire::convert;
 use parking_lot::RwLock;
@@ -37,6 +37,15 @@ const DEPARTURE_WAIT: Duration = Duration::from_secs(2);
 
 /// How often closing looks whether everything in hand is settled.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// How a program has its deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Face {
+    /// As deliveries with lease tokens, of one event.
+    Tokens,
+    /// As they came, by their ack ids.
+    AckIds,
+}
 
 /// The subscriptions of one client.
 #[derive(Debug)]
@@ -74,25 +83,55 @@ impl Subscriptions {
         &self,
         transport: Arc<dyn Transport>,
         event: &EventName,
-        mut options: SubscribeOptions,
+        options: SubscribeOptions,
     ) -> Result<Subscription> {
         options.validate()?;
+        let SubscribeOptions { mode, start, retry, max_in_flight } = options;
+        let unnamed = mode.holder().is_none();
+        let request = SubscribeRequest {
+            mode,
+            start,
+            ack: if unnamed { AckMode::Auto } else { AckMode::Manual },
+            ack_wait: Some(retry.ack_wait),
+            max_deliver: Some(retry.max_deliver),
+            backoff: Some(retry.backoff),
+            max_in_flight: Some(max_in_flight),
+            slow: (unnamed && self.capabilities.replay).then_some(SlowPolicy::Pause),
+            ..SubscribeRequest::broadcast(Pattern::from(event.clone()))
+        };
+        Ok(Subscription::new(self.open(transport, request, Face::Tokens).await?))
+    }
+
+    /// Opens what `request` asks for.
+    ///
+    /// # Errors
+    /// As [`Transport::subscribe`].
+    pub(crate) async fn open(
+        &self,
+        transport: Arc<dyn Transport>,
+        mut request: SubscribeRequest,
+        face: Face,
+    ) -> Result<Program> {
         self.refuse_if_closing()?;
-        let holder = options.mode.holder();
-        match &holder {
-            None => options.start = self.place(event, options.start).await?,
-            Some(holder) => {
+        let event = request.target.as_event();
+        let seat = event.clone().zip(request.mode.holder());
+        match (&seat, event) {
+            (Some((event, holder)), _) => {
                 // A gateway that does not answer must not keep the next one from trying.
                 _ = timeout(DEPARTURE_WAIT, self.departures.wait(event, holder)).await;
             }
+            (None, Some(event)) => request.start = self.place(&event, request.start).await?,
+            (None, None) => {}
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let sealer = holder.clone().map(|holder| Sealer::new(event.clone(), holder, self.client, number));
+        let sealed = seat.clone().filter(|_| face == Face::Tokens);
+        let sealer = sealed.map(|(event, holder)| Sealer::new(event, holder, self.client, number));
         let subscribing = &self.connection.options().subscribing;
+        let target = request.target.clone();
         let plan = Plan {
-            event: event.clone(),
-            options,
-            replay: self.capabilities.replay,
+            // A cursor is a place in one event.
+            replay: self.capabilities.replay && !target.is_wild(),
+            request,
             extend: self.capabilities.extend,
             buffer: subscribing.buffer,
         };
@@ -102,15 +141,14 @@ impl Subscriptions {
             connection: Arc::clone(&self.connection),
             shared: Arc::clone(&shared),
             unary: Arc::clone(&self.unary),
-            event: event.clone(),
+            target,
             row: Row::new(self.patience(subscribing)),
         };
         let departures = Arc::clone(&self.departures);
-        let program = Program { shared, transport, event: event.clone(), holder, departures };
+        let program = Program { shared, transport, seat, departures };
         let (opened, program_back) = oneshot::channel();
         self.connection.tasks.spawn(driver.run(program, opened));
-        let program = program_back.await.map_err(|_| closed())??;
-        Ok(Subscription::new(program))
+        program_back.await.map_err(|_| closed())?
     }
 
     /// Where an unnamed subscription starts. The end is looked up, so that a stream that breaks before the first message

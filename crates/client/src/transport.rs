@@ -31,7 +31,7 @@ pub struct RemoteTransport {
     pub(crate) connection: Arc<Connection>,
     pub(crate) described: Described,
     publisher: Publisher,
-    subscriptions: Subscriptions,
+    pub(crate) subscriptions: Subscriptions,
 }
 
 impl RemoteTransport {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use busgate_core::{Effect, Error, EventName, Result, SettleAnswer, SettleRequest};
+use busgate_core::{Effect, Error, Pattern, Result, SettleAnswer, SettleRequest};
 use busgate_wire::convert;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -14,15 +14,15 @@ use crate::{
 
 type Waiter = oneshot::Sender<Result<Vec<SettleAnswer>>>;
 
-/// One event's settlements: while a call is under way those that come gather for the next. An event has its own, for a
-/// call fails as a whole where one event may not be settled on.
+/// One event's or pattern's settlements: while a call is under way those that come gather for the next. Each has its
+/// own, for a call fails as a whole where one event may not be settled on.
 type Lane = Outbox<Waiter>;
 
 /// Settles by `Ack`, gathered.
 #[derive(Debug)]
 pub(crate) struct Unary {
     connection: Arc<Connection>,
-    lanes: Arc<Mutex<HashMap<EventName, Lane>>>,
+    lanes: Arc<Mutex<HashMap<Pattern, Lane>>>,
 }
 
 impl Unary {
@@ -30,13 +30,13 @@ impl Unary {
         Self { connection, lanes: Arc::default() }
     }
 
-    /// Settles a batch of one event; the answers are in its order.
+    /// Settles a batch of one subscription's events; the answers are in its order.
     ///
     /// # Errors
     /// The call's.
     pub(crate) async fn settle(
         &self,
-        event: &EventName,
+        events: &Pattern,
         batch: Vec<SettleRequest>,
     ) -> Result<Vec<SettleAnswer>> {
         if batch.is_empty() {
@@ -45,14 +45,14 @@ impl Unary {
         let (waiter, answers) = oneshot::channel();
         let is_new = {
             let mut lanes = self.lanes.lock();
-            let is_new = !lanes.contains_key(event);
-            lanes.entry(event.clone()).or_insert_with(Lane::new).push(batch, waiter);
+            let is_new = !lanes.contains_key(events);
+            lanes.entry(events.clone()).or_insert_with(Lane::new).push(batch, waiter);
             is_new
         };
         if is_new {
             let (connection, lanes) = (Arc::clone(&self.connection), Arc::clone(&self.lanes));
-            let event = event.clone();
-            self.connection.tasks.spawn(async move { empty(&connection, &lanes, &event).await });
+            let events = events.clone();
+            self.connection.tasks.spawn(async move { empty(&connection, &lanes, &events).await });
         }
         answers.await.unwrap_or_else(|_| {
             Err(Error::unavailable("the transport is closed").with_effect(Effect::Unknown))
@@ -61,20 +61,20 @@ impl Unary {
 }
 
 /// Sends what a lane has until it is empty, and lets go of it.
-async fn empty(connection: &Connection, lanes: &Mutex<HashMap<EventName, Lane>>, event: &EventName) {
+async fn empty(connection: &Connection, lanes: &Mutex<HashMap<Pattern, Lane>>, events: &Pattern) {
     loop {
         let frame = {
             let mut lanes = lanes.lock();
-            let frame = lanes.get_mut(event).and_then(Lane::next_frame);
+            let frame = lanes.get_mut(events).and_then(Lane::next_frame);
             if frame.is_none() {
-                lanes.remove(event);
+                lanes.remove(events);
             }
             frame
         };
         let Some((sequence, entries)) = frame else { return };
         let outcome = call(connection, entries).await;
         let mut lanes = lanes.lock();
-        let Some(lane) = lanes.get_mut(event) else { return };
+        let Some(lane) = lanes.get_mut(events) else { return };
         match outcome {
             Ok(answers) => {
                 for (waiter, answers) in lane.answered(sequence, answers) {
@@ -91,7 +91,11 @@ async fn empty(connection: &Connection, lanes: &Mutex<HashMap<EventName, Lane>>,
     }
 }
 
-async fn call(connection: &Connection, entries: Vec<SettleRequest>) -> Result<Vec<SettleAnswer>> {
+/// Settles a batch at once; the answers are in its order.
+///
+/// # Errors
+/// The call's.
+pub(crate) async fn call(connection: &Connection, entries: Vec<SettleRequest>) -> Result<Vec<SettleAnswer>> {
     let request = convert::ack_request(entries);
     let ack = |mut service: Service| {
         let request = request.clone();

@@ -10,13 +10,13 @@ use busgate_wire::{
 use futures_util::StreamExt;
 use tokio::{
     sync::oneshot,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tonic::Streaming;
 
 use super::{FRAME_ENTRIES, Program, Row, Session, Shared, Waiter, outbound::Outbound, session};
 use crate::{
-    connection::{Connection, Service, read_status},
+    connection::{Connection, late, read_status},
     settle::Unary,
 };
 
@@ -51,7 +51,7 @@ impl Driver {
         let first = tokio::select! {
             biased;
             () = opened.closed() => return,
-            first = self.first() => first,
+            first = self.connection.persist(|limit| self.open(limit)) => first,
         };
         match first {
             Err(error) => _ = opened.send(Err(error)),
@@ -64,12 +64,23 @@ impl Driver {
         }
     }
 
-    async fn first(&self) -> Result<Streaming<ConsumeResponse>> {
-        let open = |mut service: Service| {
-            let outbound = Outbound::new(&self.shared);
-            async move { service.consume(outbound).await }
+    /// One stream: over a fresh link when nothing went out, and once with fresh credentials.
+    async fn open(&self, limit: Duration) -> Result<Streaming<ConsumeResponse>> {
+        let opening = async {
+            let mut renewed = false;
+            loop {
+                let line = self.connection.line().await?;
+                let answer = line.service().consume(Outbound::new(&self.shared)).await;
+                match answer.map_err(|status| read_status(&status)) {
+                    Ok(answer) => {
+                        line.worked();
+                        return Ok(answer.into_inner());
+                    }
+                    Err(error) => self.connection.redirect(&line, error, &mut renewed).await?,
+                }
+            }
         };
-        self.connection.call(Effect::None, open).await
+        timeout(limit, opening).await.unwrap_or_else(|_| Err(late(Effect::None)))
     }
 
     async fn follow(&mut self, first: Streaming<ConsumeResponse>) {
@@ -171,10 +182,13 @@ impl Driver {
     /// # Errors
     /// The failure that was one too many.
     async fn again(&mut self, error: Error) -> Result<Option<Streaming<ConsumeResponse>>> {
+        self.connection.failed(&error);
         let mut error = error;
         loop {
-            self.report(&error);
-            let Some(wait) = self.row.failed(&error, fastrand::f64()) else { return Err(error) };
+            if let Some(callback) = &self.connection.options().subscribing.on_error {
+                callback.tell(&error);
+            }
+            let Some(wait) = self.wait(&error) else { return Err(error) };
             tracing::debug!(%error, ?wait, "a subscription comes back");
             let opened = tokio::select! {
                 biased;
@@ -196,19 +210,17 @@ impl Driver {
     }
 
     async fn reopen(&self, wait: Duration) -> Result<Streaming<ConsumeResponse>> {
-        tokio::time::sleep(wait).await;
-        let mut service = self.connection.service().await?;
-        let opening = service.consume(Outbound::new(&self.shared));
-        let answer = timeout(self.connection.options().call_timeout, opening).await;
-        let late = |_| Error::new(ErrorKind::Timeout, "the gateway did not answer in time");
-        answer.map_err(late)?.map_err(|status| read_status(&status)).map(tonic::Response::into_inner)
+        sleep(wait).await;
+        self.connection.once(&self.connection.tries(), |limit| self.open(limit)).await
     }
 
-    fn report(&self, error: &Error) {
-        self.connection.failed(error);
-        if let Some(callback) = &self.connection.options().subscribing.on_error {
-            callback.tell(error);
+    /// How long to wait before the next try, if there is one. Credentials that ran out are renewed with it.
+    fn wait(&mut self, error: &Error) -> Option<Duration> {
+        let renewable = self.connection.options().credentials.is_some();
+        if renewable && error.kind() == ErrorKind::Unauthenticated && self.row.renews() {
+            return Some(Duration::ZERO);
         }
+        self.row.failed(error, fastrand::f64())
     }
 
     async fn left(&self) {

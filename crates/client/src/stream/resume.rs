@@ -64,16 +64,22 @@ pub(crate) struct Patience {
 pub(crate) struct Row {
     patience: Patience,
     errors: u32,
+    renewed: bool,
 }
 
 impl Row {
     pub(crate) const fn new(patience: Patience) -> Self {
-        Self { patience, errors: 0 }
+        Self { patience, errors: 0, renewed: false }
     }
 
     /// A message came.
     pub(crate) const fn delivered(&mut self) {
-        self.errors = 0;
+        (self.errors, self.renewed) = (0, false);
+    }
+
+    /// The credentials were refused: they may have run out. Answers whether to try fresh ones, once in a row.
+    pub(crate) const fn renews(&mut self) -> bool {
+        self.patience.reconnect && !std::mem::replace(&mut self.renewed, true)
     }
 
     /// A stream failed, or could not be opened. Answers after how long to try again, if at all; `jitter` lies between 0
@@ -162,6 +168,15 @@ mod tests {
         }
         let mut once = Row::new(Patience { reconnect: false, max_errors: None, backoff: BACKOFF });
         assert!(once.failed(&gone(), 0.5).is_none());
+    }
+
+    #[test]
+    fn credentials_are_renewed_once_in_a_row() {
+        let mut row = row(None);
+        assert!(row.renews());
+        assert!(!row.renews());
+        row.delivered();
+        assert!(row.renews());
     }
 
     #[test]

@@ -1,56 +1,19 @@
 //! A subscription as a state machine: frames, ticks and polls in; frames and items out. It knows no socket and no clock.
 
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
 use std::time::Duration;
 
 use busgate_core::{
-    AckMode, AckStatus, DEFAULT_ACK_WAIT, Effect, Error, Gap, LeaseToken, Mode, Result, SettleAction,
-    SettleAnswer, SettleRequest, SubscribeRequest,
+    Effect, Error, Gap, LeaseToken, Result, SettleAction, SettleAnswer, SettleRequest, SubscribeRequest,
 };
 use busgate_wire::convert::{ConsumeFrame, Frame, Received};
 use tokio::time::Instant;
 
-use super::{
-    held::Held,
-    intake::Intake,
-    outbox::{FRAME_ENTRIES, Outbox},
-    resume::Place,
-};
+use super::{held::Held, intake::Intake, outbox::Outbox, plan::Plan, resume::Place};
 use crate::token::Sealer;
-
-/// For how many leases what waits is kept for a program that does not ask for it.
-const HOARD_LEASES: u32 = 10;
-
-/// What a subscription asks for, for as long as it lives.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) request: SubscribeRequest,
-    /// Whether the gateway can replay: then a broken stream leaves no hole.
-    pub(crate) replay: bool,
-    /// Whether leases can be extended: without that nothing is taken before it is asked for.
-    pub(crate) extend: bool,
-    /// How many messages may wait in the client.
-    pub(crate) buffer: usize,
-}
-
-impl Plan {
-    pub(crate) fn is_unnamed(&self) -> bool {
-        self.request.mode == Mode::Broadcast { consumer: None }
-    }
-
-    /// Whether deliveries are to be settled.
-    fn is_leased(&self) -> bool {
-        self.request.ack == AckMode::Manual
-    }
-
-    fn ack_wait(&self) -> Duration {
-        self.request.ack_wait.unwrap_or(DEFAULT_ACK_WAIT)
-    }
-
-    /// How many deliveries may wait here for the program.
-    fn room(&self) -> usize {
-        if self.extend || self.is_unnamed() { self.buffer.min(self.request.window()) } else { 1 }
-    }
-}
 
 /// How the session stands to its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,44 +198,6 @@ impl<W> Session<W> {
         }
     }
 
-    fn give_back(&mut self) {
-        let release = |ack_id| SettleRequest { ack_id, action: SettleAction::Release { counted: false } };
-        let leases = self.intake.take_leases();
-        self.ask(leases.into_iter().map(|ack_id| (None, release(ack_id))).collect());
-    }
-
-    /// Asks for what the session itself needs. A refusal loses the one that waits here under the number.
-    fn ask(&mut self, mut entries: Vec<(Option<u64>, SettleRequest)>) {
-        while !entries.is_empty() {
-            let rest = entries.split_off(entries.len().min(FRAME_ENTRIES));
-            let (numbers, entries_now): (Vec<_>, Vec<_>) =
-                std::mem::replace(&mut entries, rest).into_iter().unzip();
-            self.outbox.push(entries_now, Asker::Session(numbers));
-        }
-    }
-
-    fn answered(
-        &mut self,
-        now: Instant,
-        asker: Asker<W>,
-        answers: Vec<SettleAnswer>,
-    ) -> Option<(W, Vec<SettleAnswer>)> {
-        match asker {
-            Asker::Program(waiter) => return Some((waiter, answers)),
-            Asker::Session(numbers) => {
-                let waiting = numbers.into_iter().zip(answers);
-                for (number, answer) in waiting.filter_map(|(number, answer)| Some((number?, answer))) {
-                    match answer.status {
-                        AckStatus::Extended => {}
-                        AckStatus::Unavailable => self.intake.doubt(number, now, self.ack_wait()),
-                        _ => self.intake.lost(number),
-                    }
-                }
-            }
-        }
-        None
-    }
-
     fn ack_wait(&self) -> Duration {
         self.plan.ack_wait()
     }
@@ -333,34 +258,6 @@ impl<W> Session<W> {
     /// Whether [`Self::poll`] has something.
     pub(crate) fn is_ready(&self) -> bool {
         !self.intake.is_empty() || self.end.is_some()
-    }
-
-    /// Keeps the leases of what waits alive, well before they run out; gives it back when the program has not asked for
-    /// anything in a long time.
-    pub(crate) fn tick(&mut self, now: Instant) {
-        let due = self.wake_at().is_some_and(|at| at <= now);
-        if !due || !matches!(self.phase, Phase::Up | Phase::Draining) {
-            return;
-        }
-        let silent = self
-            .asked_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= self.ack_wait() * HOARD_LEASES);
-        if silent {
-            self.give_back();
-            return;
-        }
-        let action = SettleAction::Extend(self.ack_wait());
-        let extend = |(number, ack_id)| (Some(number), SettleRequest { ack_id, action: action.clone() });
-        let entries = self.intake.renew(now).into_iter().map(extend).collect();
-        self.ask(entries);
-    }
-
-    /// When to tick next.
-    pub(crate) fn wake_at(&self) -> Option<Instant> {
-        if !self.plan.is_leased() || !self.plan.extend {
-            return None;
-        }
-        Some(self.intake.oldest_lease()? + self.ack_wait() / 2)
     }
 
     /// The program settles what came by this stream. Answers whether that still goes over it: when the stream is gone,
