@@ -88,11 +88,6 @@ impl Permit<'_> {
         }
         self.ticket = None;
     }
-
-    /// Keeps the place for a stream, which tells later how it goes; at the latest after a while the place is free.
-    pub(crate) fn keep(mut self) {
-        self.ticket = None;
-    }
 }
 
 impl Drop for Permit<'_> {
@@ -195,17 +190,6 @@ mod tests {
         assert!(breaker.admit().is_err());
         breaker.reconnected();
         breaker.admit().unwrap().record(&Ok(()));
-        assert!(breaker.admit().is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_keeps_the_place_until_it_tells() {
-        let breaker = breaker(1);
-        fail(&breaker);
-        breaker.reconnected();
-        breaker.admit().unwrap().keep();
-        assert!(breaker.admit().is_err());
-        breaker.succeeded();
         assert!(breaker.admit().is_ok());
     }
 }

@@ -126,26 +126,6 @@ impl Connection {
         }
     }
 
-    /// The service for a stream. The stream reports how it goes by [`Connection::succeeded`] and
-    /// [`Connection::failed`]; after a refusal of its credentials the next service carries fresh ones.
-    ///
-    /// # Errors
-    /// `unavailable` while there is no connection, or while the breaker is open; the credentials provider's.
-    pub(crate) async fn service(&self) -> Result<Service> {
-        let permit = self.breaker.admit()?;
-        let ready = timeout(self.options.call_timeout, self.line()).await;
-        match ready.unwrap_or_else(|_| Err(late(Effect::None))) {
-            Ok(line) => {
-                permit.keep();
-                Ok(line.service())
-            }
-            Err(error) => {
-                permit.record::<()>(&Err(error.clone()));
-                Err(error)
-            }
-        }
-    }
-
     /// A link that stands, and the credential to show on it; no breaker is asked.
     ///
     /// # Errors

@@ -203,7 +203,8 @@ mod tests {
             }
             prop_assert!(waiting.queue.is_empty());
             for (sequence, mut receiver) in receivers.into_iter().enumerate() {
-                prop_assert_eq!(receiver.try_recv().unwrap().unwrap().id.as_str(), sequence.to_string());
+                let receipt = receiver.try_recv().unwrap().unwrap();
+                prop_assert_eq!(receipt.id.as_str(), sequence.to_string());
             }
         }
     }

@@ -6,13 +6,13 @@ use std::{
     process::ExitCode,
 };
 
-use busgate_core::{Error, EventConfig, EventName, Message, MessageId, Metadata, Result, Transport};
-use busgate_wire::json;
+use busgate_core::{Draft, EventConfig, EventName, MessageId, Metadata, Result};
+use busgate_wire::{convert, json};
 use bytes::Bytes;
 
 use super::{
     args::Publish,
-    client::{connect, local, pair},
+    client::{answer, connect, local, pair},
     say,
 };
 use crate::config::Environment;
@@ -20,28 +20,29 @@ use crate::config::Environment;
 /// Publishes one message, and says where it went.
 pub(super) async fn run(publish: Publish, environment: &Environment) -> Result<ExitCode> {
     let event = EventName::new(&publish.event)?;
-    let client = connect(&publish.target, environment).await?;
+    let mut client = connect(&publish.target, environment).await?;
     if publish.register {
-        client.register(&event, &EventConfig::default()).await?;
+        answer(client.register_event(convert::register_request(&event, &EventConfig::default())).await)?;
     }
-    let answer = client.publish(&event, vec![message(publish)?]).await.pop();
-    let receipt = answer.unwrap_or_else(|| Err(Error::internal("the gateway gave no answer")))?;
+    let request = convert::publish_request(&event, draft(publish)?);
+    let receipt = convert::read_published(&answer(client.publish(request).await)?)?;
     Ok(say(&format!("{}\n", String::from_utf8_lossy(&json::to_bytes(&json::publish_answer(&receipt))))))
 }
 
-fn message(publish: Publish) -> Result<Message> {
+fn draft(publish: Publish) -> Result<Draft> {
     let payload = payload(&publish)?;
     let mut metadata = Metadata::new();
     for text in &publish.meta {
         let (name, value) = pair("--meta", text)?;
         metadata.insert(name.to_owned(), value.to_owned());
     }
-    let id = publish.id.map_or_else(|| Ok(MessageId::generate()), MessageId::new)?;
-    Ok(Message {
+    Ok(Draft {
+        id: publish.id.map(MessageId::new).transpose()?,
+        payload,
         metadata,
         key: publish.key,
         content_type: publish.content_type,
-        ..Message::new(id, payload)
+        source: None,
     })
 }
 
