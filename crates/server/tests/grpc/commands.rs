@@ -2,13 +2,14 @@
 
 use std::{
     io::Write,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use busgate_wire::proto::event::v1::AckStatus;
 
 use crate::gateway::{
-    Gateway, KEYS, SHOP, ack_of, all_of, next, publish, settle, soon, subscribe, text, worker,
+    Gateway, KEYS, SHOP, ack_of, all_of, next, publish, register, settle, soon, subscribe, text, until,
+    worker,
 };
 
 /// What a command said, and how it ended.
@@ -196,4 +197,97 @@ async fn where_no_gateway_is_ends_with_69() {
         assert_eq!(said.code, 69, "{said:?}");
         assert!(said.err.contains("can't reach a gateway"), "{said:?}");
     }
+}
+
+/// A `busgate sub` that runs beside the test.
+fn subscriber(address: &str, arguments: &[&str]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_busgate"));
+    command.arg("sub").args(arguments).env("BUSGATE_SERVER", format!("http://{address}"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("busgate starts")
+}
+
+async fn ended(child: Child) -> Said {
+    let output = soon(tokio::task::spawn_blocking(|| child.wait_with_output().expect("it ends")));
+    let output = output.await.expect("no panic");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Said { code: output.status.code().expect("a code"), out: text(output.stdout), err: text(output.stderr) }
+}
+
+#[tokio::test]
+async fn sub_resumes_after_the_gateway_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = format!("data_dir = {:?}", folder.path());
+    let gateway = Gateway::over_log("127.0.0.1:0", &log).await;
+    let address = gateway.address().to_string();
+    let mut client = gateway.with_event("orders").await;
+    let four = ["orders", "--from", "beginning", "--raw", "--count", "4"];
+    let all = subscriber(&address, &four);
+    let share = subscriber(&address, &[&four[..], &["--group", "workers"]].concat());
+    for n in 0..2 {
+        publish(&mut client, "orders", &format!("m{n}")).await;
+    }
+    until(|| gateway.gateway().stats().acked == 4).await;
+    gateway.shutdown().await;
+    let next = Gateway::over_log(&address, &log).await;
+    // Before they are back.
+    let mut client = next.client().await;
+    for n in 2..4 {
+        publish(&mut client, "orders", &format!("m{n}")).await;
+    }
+    for child in [all, share] {
+        let said = ended(child).await;
+        assert_eq!(said.lines(), ["m0", "m1", "m2", "m3"], "{said:?}");
+        assert!(said.err.contains("unavailable: "), "nobody was told: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pattern_and_other_options_of_a_query_are_for_sub_too() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.with_event("orders.created").await;
+    register(&mut client, "orders.paid").await;
+    publish(&mut client, "orders.created", "one").await;
+    publish(&mut client, "orders.paid", "two").await;
+    let asked =
+        ["sub", "orders.>", "--from", "beginning", "--count", "2", "--json", "--option", "max_age=1h"];
+    let said = busgate(&gateway, &asked).await;
+    let events = said.lines().into_iter().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["event"].as_str().unwrap().to_owned()
+    });
+    let events: std::collections::BTreeSet<_> = events.collect();
+    assert_eq!(events, ["orders.created".to_owned(), "orders.paid".to_owned()].into());
+    let wrong = busgate(&gateway, &["sub", "orders.>", "--option", "max_age=soon"]).await;
+    assert_eq!((wrong.code, wrong.err.contains("max_age")), (1, true), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn a_key_is_never_shown() {
+    let gateway = Gateway::configured(KEYS).await;
+    gateway.register("orders").await;
+    for key in ["hunter2-hunter2-hunter2", "hunter2\u{e9}", "hunter2 hunter2"] {
+        for arguments in [&["pub", "orders", "x"][..], &["sub", "orders"], &["events"], &["ack", "a"]] {
+            let said = busgate(&gateway, &[arguments, &["--api-key", key]].concat()).await;
+            assert_eq!(said.code, 1, "{said:?}");
+            assert!(!format!("{}{}", said.out, said.err).contains("hunter2"), "{said:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_and_not_acked_stays_leased_for_ack() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.with_event("orders").await;
+    publish(&mut client, "orders", "x").await;
+    let share = ["sub", "orders", "--group", "workers", "--count", "1", "--json", "--ack", "manual"];
+    let said = busgate(&gateway, &share).await;
+    let line: serde_json::Value = serde_json::from_str(said.lines()[0]).unwrap();
+    // Another member would have it at once, had it been given back.
+    let mut other = subscribe(&mut client, worker("orders")).await;
+    let said = busgate(&gateway, &["ack", line["ack_id"].as_str().unwrap()]).await;
+    assert!(said.lines()[0].starts_with("acked\t"), "{said:?}");
+    publish(&mut client, "orders", "y").await;
+    let message = next(&mut other).await;
+    assert_eq!((text(&message).as_str(), message.retry_count), ("y", 0));
 }
