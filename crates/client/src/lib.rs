@@ -20,6 +20,7 @@
 
 mod backoff;
 mod breaker;
+pub mod codec;
 mod connection;
 mod connector;
 mod credentials;
