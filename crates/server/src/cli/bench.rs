@@ -9,28 +9,24 @@ use std::{
     time::Duration,
 };
 
-use busgate_core::{Draft, EventConfig, EventName, Result};
-use busgate_wire::convert;
+use busgate_client::RemoteTransport;
+use busgate_core::{EventConfig, EventName, Message, MessageId, Result, Transport};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use tokio::time::Instant;
 
-use super::{
-    args::Bench,
-    client::{Client, answer, connect},
-    say,
-};
+use super::{args::Bench, client::connect, say};
 use crate::config::Environment;
 
 /// Publishes `messages`, at most `in_flight` at a time, and tells the rate and the latencies.
 pub(super) async fn run(bench: Bench, environment: &Environment) -> Result<ExitCode> {
     let event = EventName::new(&bench.event)?;
-    let mut client = connect(&bench.target, environment).await?;
-    answer(client.register_event(convert::register_request(&event, &EventConfig::default())).await)?;
+    let client = connect(&bench.target, environment).await?;
+    client.register(&event, &EventConfig::default()).await?;
     let left = Arc::new(AtomicU64::new(bench.messages));
     let payload = Bytes::from(vec![b'x'; bench.size]);
     let started = Instant::now();
-    let lanes = (0..bench.in_flight).map(|_| lane(client.clone(), &event, &payload, &left));
+    let lanes = (0..bench.in_flight).map(|_| lane(&client, &event, &payload, &left));
     let mut latencies = try_join_all(lanes).await?.concat();
     let elapsed = started.elapsed();
     latencies.sort_unstable();
@@ -47,16 +43,16 @@ pub(super) async fn run(bench: Bench, environment: &Environment) -> Result<ExitC
 }
 
 async fn lane(
-    mut client: Client,
+    client: &RemoteTransport,
     event: &EventName,
     payload: &Bytes,
     left: &AtomicU64,
 ) -> Result<Vec<Duration>> {
     let mut latencies = Vec::new();
     while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
-        let draft = Draft { payload: payload.clone(), ..Draft::default() };
+        let message = Message::new(MessageId::generate(), payload.clone());
         let sent = Instant::now();
-        answer(client.publish(convert::publish_request(event, draft)).await)?;
+        client.publish(event, vec![message]).await.into_iter().collect::<Result<Vec<_>>>()?;
         latencies.push(sent.elapsed());
     }
     Ok(latencies)

@@ -1,15 +1,9 @@
-//! A gateway as the client commands see it: its gRPC door.
+//! A gateway as the client commands see it: through the client that every Rust program can use.
 
-use std::{future::Future, process::ExitCode};
+use std::{fmt, future::Future, process::ExitCode, sync::Arc};
 
+use busgate_client::{ApiKey, Builder, RemoteTransport};
 use busgate_core::{Error, ErrorKind, Result};
-use busgate_wire::{proto::event::v1::event_service_client::EventServiceClient, status};
-use tonic::{
-    Request, Status,
-    metadata::{Ascii, MetadataValue},
-    service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
-};
 
 use super::{FAILED, UNREACHABLE, args::Target, complain};
 use crate::config::Environment;
@@ -17,51 +11,46 @@ use crate::config::Environment;
 /// Where a gateway is unless somebody says.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:9090";
 
-/// A connection to a gateway.
-pub(super) type Client = EventServiceClient<InterceptedService<Channel, Credentials>>;
+/// Connects to the gateway that the flags name, else the environment.
+pub(super) async fn connect(target: &Target, environment: &Environment) -> Result<Arc<RemoteTransport>> {
+    connect_with(target, environment, |builder| builder).await
+}
 
-/// The API key on each call.
-#[derive(Clone, Debug)]
-pub(super) struct Credentials(Option<MetadataValue<Ascii>>);
+/// Connects with more options.
+pub(super) async fn connect_with(
+    target: &Target,
+    environment: &Environment,
+    options: impl FnOnce(Builder) -> Builder,
+) -> Result<Arc<RemoteTransport>> {
+    let server =
+        target.server.as_deref().or_else(|| environment.get("BUSGATE_SERVER")).unwrap_or(DEFAULT_SERVER);
+    let mut builder =
+        RemoteTransport::builder(server).user_agent(concat!("busgate/", env!("CARGO_PKG_VERSION")));
+    if let Some(key) = target.api_key.as_deref().or_else(|| environment.get("BUSGATE_API_KEY")) {
+        // Whoever names a plain address with a key means it.
+        builder = builder.credentials(ApiKey::new(key)?).plaintext_credentials();
+    }
+    options(builder).connect().await.map_err(|error| match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::Timeout => unreachable_at(server, error),
+        _ => error,
+    })
+}
 
-impl Interceptor for Credentials {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(key) = &self.0 {
-            request.metadata_mut().insert("authorization", key.clone());
-        }
-        Ok(request)
+/// There was no gateway to answer at all.
+#[derive(Debug)]
+struct Unreachable(Error);
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
-/// Connects to the gateway that the flags name, else the environment.
-pub(super) async fn connect(target: &Target, environment: &Environment) -> Result<Client> {
-    let server =
-        target.server.as_deref().or_else(|| environment.get("BUSGATE_SERVER")).unwrap_or(DEFAULT_SERVER);
-    let server = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
-    let refused = |what: &str| Error::invalid(format!("--server {server} {what}"));
-    let endpoint = Endpoint::from_shared(server.clone())
-        .map_err(|_| refused("is no address, like http://127.0.0.1:9090"))?;
-    let channel = endpoint.connect().await.map_err(|error| {
-        Error::unavailable(format!("can't reach a gateway at {server}")).with_source(error)
-    })?;
-    let credentials = credentials(target, environment)?;
-    Ok(EventServiceClient::with_interceptor(channel, credentials).max_decoding_message_size(usize::MAX))
-}
+impl std::error::Error for Unreachable {}
 
-fn credentials(target: &Target, environment: &Environment) -> Result<Credentials> {
-    let Some(key) = target.api_key.as_deref().or_else(|| environment.get("BUSGATE_API_KEY")) else {
-        return Ok(Credentials(None));
-    };
-    let mut value: MetadataValue<Ascii> = format!("Bearer {key}")
-        .parse()
-        .map_err(|_| Error::invalid("--api-key must be visible ASCII characters"))?;
-    value.set_sensitive(true);
-    Ok(Credentials(Some(value)))
-}
-
-/// What a call answered, or the error that its status tells of.
-pub(super) fn answer<T>(answered: Result<tonic::Response<T>, Status>) -> Result<T> {
-    answered.map(tonic::Response::into_inner).map_err(|status| status::from_grpc(&status))
+fn unreachable_at(server: &str, error: Error) -> Error {
+    let why = format!("can't reach a gateway at {server}: {}", error.message());
+    Error::unavailable(why).with_source(Unreachable(error))
 }
 
 /// Runs a client command to its end.
@@ -77,9 +66,8 @@ pub(super) fn run(command: impl Future<Output = Result<ExitCode>>) -> ExitCode {
     })
 }
 
-/// Whether there was no gateway to answer at all.
 fn is_unreachable(error: &Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<tonic::transport::Error>())
+    std::error::Error::source(error).is_some_and(|source| source.is::<Unreachable>())
 }
 
 /// A local file or stream that failed.

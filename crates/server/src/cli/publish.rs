@@ -6,13 +6,13 @@ use std::{
     process::ExitCode,
 };
 
-use busgate_core::{Draft, EventConfig, EventName, MessageId, Metadata, Result};
-use busgate_wire::{convert, json};
+use busgate_core::{Error, EventConfig, EventName, Message, MessageId, Metadata, Result, Transport};
+use busgate_wire::json;
 use bytes::Bytes;
 
 use super::{
     args::Publish,
-    client::{answer, connect, local, pair},
+    client::{connect, local, pair},
     say,
 };
 use crate::config::Environment;
@@ -20,29 +20,28 @@ use crate::config::Environment;
 /// Publishes one message, and says where it went.
 pub(super) async fn run(publish: Publish, environment: &Environment) -> Result<ExitCode> {
     let event = EventName::new(&publish.event)?;
-    let mut client = connect(&publish.target, environment).await?;
+    let client = connect(&publish.target, environment).await?;
     if publish.register {
-        answer(client.register_event(convert::register_request(&event, &EventConfig::default())).await)?;
+        client.register(&event, &EventConfig::default()).await?;
     }
-    let request = convert::publish_request(&event, draft(publish)?);
-    let receipt = convert::read_published(&answer(client.publish(request).await)?)?;
+    let answer = client.publish(&event, vec![message(publish)?]).await.pop();
+    let receipt = answer.unwrap_or_else(|| Err(Error::internal("the gateway gave no answer")))?;
     Ok(say(&format!("{}\n", String::from_utf8_lossy(&json::to_bytes(&json::publish_answer(&receipt))))))
 }
 
-fn draft(publish: Publish) -> Result<Draft> {
+fn message(publish: Publish) -> Result<Message> {
     let payload = payload(&publish)?;
     let mut metadata = Metadata::new();
     for text in &publish.meta {
         let (name, value) = pair("--meta", text)?;
         metadata.insert(name.to_owned(), value.to_owned());
     }
-    Ok(Draft {
-        id: publish.id.map(MessageId::new).transpose()?,
-        payload,
+    let id = publish.id.map_or_else(|| Ok(MessageId::generate()), MessageId::new)?;
+    Ok(Message {
         metadata,
         key: publish.key,
         content_type: publish.content_type,
-        source: None,
+        ..Message::new(id, payload)
     })
 }
 

@@ -3,26 +3,19 @@
 use std::{fmt::Write, process::ExitCode, time::Duration};
 
 use busgate_core::{AckStatus, Error, Nack, Result, SettleAction, SettleRequest};
-use busgate_wire::convert;
 
-use super::{
-    FAILED,
-    args::Ack,
-    client::{answer, connect},
-    say,
-};
+use super::{FAILED, args::Ack, client::connect, say};
 use crate::config::{Environment, duration};
 
 /// Settles, and says what became of each; exit 1 when one could not be settled.
 pub(super) async fn run(ack: Ack, environment: &Environment) -> Result<ExitCode> {
     let action = action(&ack)?;
-    let mut client = connect(&ack.target, environment).await?;
-    let entries =
-        ack.ack_ids.iter().map(|ack_id| SettleRequest { ack_id: ack_id.clone(), action: action.clone() });
-    let settled = convert::read_acked(answer(client.ack(convert::ack_request(entries)).await)?)?;
+    let client = connect(&ack.target, environment).await?;
+    let request = |ack_id: &String| SettleRequest { ack_id: ack_id.clone(), action: action.clone() };
+    let settled = client.settle_ids(ack.ack_ids.iter().map(request).collect()).await?;
     let mut lines = String::new();
     let mut all = true;
-    for (ack_id, answer) in settled {
+    for (ack_id, answer) in ack.ack_ids.iter().zip(settled) {
         let done = matches!(
             answer.status,
             AckStatus::Acked | AckStatus::Nacked | AckStatus::Rejected | AckStatus::Extended

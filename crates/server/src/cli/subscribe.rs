@@ -1,4 +1,4 @@
-//! `busgate sub`: a subscription whose acks ride the same stream.
+//! `busgate sub`: a subscription that comes back by itself, and acks what it has written.
 
 mod line;
 
@@ -7,108 +7,97 @@ use std::{
     process::ExitCode,
 };
 
+use busgate_client::{ClosePolicy, Followed, Following, Received};
 use busgate_core::{
-    AckMode, AckStatus, Error, Gap, Pattern, Result, SettleAction, SettleAnswer, SettleRequest,
+    AckMode, AckStatus, Error, Gap, Pattern, Result, SettleAction, SettleAnswer, SettleRequest, Transport,
 };
-use busgate_wire::{
-    convert::{self, ConsumeFrame, Frame, Received},
-    proto::event::v1::ConsumeRequest,
-    query::SubscribeQuery,
-    status,
-};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use busgate_wire::query::SubscribeQuery;
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 
 use self::line::{Look, line};
 use super::{
     args::{Acking, Subscribe},
-    client::{answer, connect, local, pair},
+    client::{connect_with, local, pair},
     complain,
 };
 use crate::config::Environment;
 
-/// How many frames of ours wait for the connection.
-const OUTGOING: usize = 64;
+/// How many messages wait here at most.
+const BUFFER: u32 = 100;
 
-/// Writes messages until the stream ends, or as many as were asked for.
+/// Writes messages until the event is gone, or as many as were asked for. A gateway that goes away is waited for.
 pub(super) async fn run(subscribe: Subscribe, environment: &Environment) -> Result<ExitCode> {
     let target = Pattern::new(&subscribe.event)?;
+    let acks = subscribe.ack == Acking::Auto;
     let request = options(&subscribe)?.into_request(target, AckMode::Manual)?;
-    let mut client = connect(&subscribe.target, environment).await?;
-    let (frames, outgoing) = mpsc::channel(OUTGOING);
-    let mut reader = Reader {
-        frames,
-        look: look(&subscribe),
-        acks: subscribe.ack == Acking::Auto,
-        left: subscribe.count.map_or(u64::MAX, u64::from),
-        sent: 0,
-        settled: 0,
-    };
-    if let Some(count) = subscribe.count {
-        reader.send(ConsumeFrame::Credit(count)).await?;
-    }
-    reader.send(ConsumeFrame::Subscribe(Box::new(request))).await?;
-    let mut incoming = answer(client.consume(ReceiverStream::new(outgoing)).await)?;
-    while !reader.is_done() {
-        let next = tokio::select! {
-            next = incoming.message() => next.map_err(|status| status::from_grpc(&status))?,
-            _ = tokio::signal::ctrl_c() => break,
-        };
-        let Some(response) = next else { break };
-        if let Some(frame) = convert::read_consumed(response)? {
-            reader.take(frame).await?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    let buffer = subscribe.count.unwrap_or(BUFFER).clamp(1, BUFFER);
+    let client = connect_with(&subscribe.target, environment, |builder| {
+        let builder = builder.subscribe_buffer(buffer as usize).subscribe_max_errors(0);
+        builder.close_policy(ClosePolicy::Nack).on_stream_error(interrupted)
+    })
+    .await?;
+    let following = client.follow(request).await?;
+    let left = subscribe.count.map_or(u64::MAX, u64::from);
+    let written = Reader { following, look: look(&subscribe), acks, left, acking: FuturesUnordered::new() };
+    let ended = written.run().await;
+    // What came and was not written goes back now, and not when its lease runs out.
+    _ = client.close().await;
+    ended.map(|()| ExitCode::SUCCESS)
+}
+
+fn interrupted(error: &Error) {
+    complain(&format!("{}: {error}", error.kind()));
 }
 
 /// What is read, and what is said back.
 struct Reader {
-    frames: mpsc::Sender<ConsumeRequest>,
+    following: Following,
     look: Look,
     acks: bool,
     /// How many messages are still to be written.
     left: u64,
-    /// How many acks went out, and how many were answered.
-    sent: u64,
-    settled: u64,
+    /// The acks that are not answered yet.
+    acking: FuturesUnordered<BoxFuture<'static, Result<Vec<SettleAnswer>>>>,
 }
 
 impl Reader {
-    /// Whether all is written, and every ack of it answered.
-    const fn is_done(&self) -> bool {
-        self.left == 0 && self.settled == self.sent
-    }
-
-    async fn take(&mut self, frame: Frame) -> Result<()> {
-        match frame {
-            Frame::Message(received) if self.left > 0 => {
-                self.left -= 1;
-                let ack_id = received.ack_id.clone().filter(|_| self.acks);
-                print(*received, self.look)?;
-                if let Some(ack_id) = ack_id {
-                    self.sent += 1;
-                    let entries = vec![SettleRequest { ack_id, action: SettleAction::Ack }];
-                    self.send(ConsumeFrame::Settle { sequence: self.sent, entries }).await?;
+    /// Writes until all is written and every ack of it answered.
+    async fn run(mut self) -> Result<()> {
+        let mut over = false;
+        while !(over || self.left == 0) || !self.acking.is_empty() {
+            let next = tokio::select! {
+                Some(answers) = self.acking.next() => {
+                    tell_refusals(&answers?);
+                    continue;
                 }
+                next = self.following.next(), if !over && self.left > 0 => next,
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+            };
+            match next {
+                Some(followed) => self.take(followed?)?,
+                None => over = true,
             }
-            Frame::Message(_) => {}
-            Frame::Settled { answers, .. } => {
-                self.settled += 1;
-                tell_refusals(&answers);
-            }
-            Frame::Gap(Gap { missed: Some(missed), .. }) => {
-                complain(&format!("{missed} messages can't be had any more"));
-            }
-            Frame::Gap(_) => complain("some messages can't be had any more"),
-            Frame::Draining { .. } => complain("the gateway is draining"),
         }
         Ok(())
     }
 
-    async fn send(&self, frame: ConsumeFrame) -> Result<()> {
-        let gone = |_| Error::unavailable("the connection is gone");
-        self.frames.send(convert::consume_frame(frame)).await.map_err(gone)
+    fn take(&mut self, followed: Followed) -> Result<()> {
+        match followed {
+            Followed::Message(received) => {
+                self.left -= 1;
+                let ack_id = received.ack_id.clone().filter(|_| self.acks);
+                print(*received, self.look)?;
+                if let Some(ack_id) = ack_id {
+                    let entries = vec![SettleRequest { ack_id, action: SettleAction::Ack }];
+                    self.acking.push(self.following.settle(entries).boxed());
+                }
+            }
+            Followed::Gap(Gap { missed: Some(missed), .. }) => {
+                complain(&format!("{missed} messages can't be had any more"));
+            }
+            Followed::Gap(_) => complain("some messages can't be had any more"),
+        }
+        Ok(())
     }
 }
 
@@ -134,11 +123,10 @@ fn options(subscribe: &Subscribe) -> Result<SubscribeQuery> {
     Ok(options)
 }
 
-fn tell_refusals(answers: &[(String, SettleAnswer)]) {
-    for (ack_id, answer) in answers {
-        if answer.status != AckStatus::Acked {
-            complain(&format!("{ack_id}: {}", answer.status.as_str()));
-        }
+fn tell_refusals(answers: &[SettleAnswer]) {
+    for answer in answers.iter().filter(|answer| answer.status != AckStatus::Acked) {
+        let why = answer.message.as_deref().unwrap_or_default();
+        complain(&format!("a message was not acked: {} {why}", answer.status.as_str()));
     }
 }
 
