@@ -54,6 +54,7 @@ impl Subscriptions {
     /// Settles a batch; the answers are in its order. What could not be settled for the moment is tried again as the
     /// options allow.
     pub(crate) async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
+        let _under_way = self.unary.begin();
         let mut answers: Vec<Option<Result<Settled>>> = Vec::new();
         let mut entries = Vec::with_capacity(batch.len());
         for (place, settlement) in batch.into_iter().enumerate() {

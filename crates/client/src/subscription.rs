@@ -16,6 +16,7 @@ use busgate_core::{
     Settlement, SlowPolicy, Start, SubscribeOptions, SubscribeRequest, Subscription, Transport, Verb,
 };
 use busgate_wire::convert;
+use futures_util::future::join_all;
 use parking_lot::RwLock;
 use tokio::{
     sync::oneshot,
@@ -212,30 +213,24 @@ impl Subscriptions {
     /// Ends every subscription; what the program holds it may settle for as long as `policy` says, and what is left goes
     /// back, uncounted. Settling is still open when it returns: the connection is the owner's to close.
     pub(crate) async fn close(&self, policy: ClosePolicy) {
-        let all: Vec<_> = {
+        let (all, first): (Vec<_>, bool) = {
             let streams = self.streams.write();
-            self.closing.store(true, Ordering::Release);
-            streams.values().cloned().collect()
+            (streams.values().cloned().collect(), !self.closing.swap(true, Ordering::AcqRel))
         };
-        for shared in &all {
-            shared.end(|session| session.cut(closed()));
+        if first {
+            for shared in &all {
+                shared.end(|session| session.cut(closed()));
+            }
         }
         if let ClosePolicy::Wait(wait) = policy {
             // What is not settled by then goes back.
-            _ = timeout(wait, settled(&all)).await;
+            _ = timeout(wait, settled(&all, &self.unary)).await;
         }
         let left = all.iter().flat_map(|shared| shared.with(|session| session.held().take(Instant::now())));
-        let left: Vec<_> = left.collect();
-        if !left.is_empty() {
-            self.settle(left.into_iter().map(release).collect()).await;
-        }
-        let gone = async {
-            for shared in &all {
-                shared.gone.cancelled().await;
-            }
-        };
+        let give_back = self.settle(left.map(release).collect());
+        let gone = join_all(all.iter().map(|shared| shared.gone.cancelled()));
         // A gateway that does not answer gets everything back by the end of its leases.
-        _ = timeout(self.connection.options().call_timeout, gone).await;
+        _ = timeout(self.connection.options().call_timeout, async { tokio::join!(give_back, gone) }).await;
     }
 }
 
@@ -244,11 +239,11 @@ fn release(token: LeaseToken) -> Settlement {
 }
 
 /// Resolves when programs hold nothing any more, and everything they settled is answered.
-async fn settled(all: &[Arc<Shared>]) {
+async fn settled(all: &[Arc<Shared>], unary: &Unary) {
     let open = |shared: &Arc<Shared>| {
         shared.with(|session| session.held().count(Instant::now()) > 0 || !session.is_settled())
     };
-    while all.iter().any(open) {
+    while unary.is_busy() || all.iter().any(open) {
         sleep(LOOK).await;
     }
 }

@@ -1,6 +1,12 @@
 //! Settling by `Ack`, when there is no stream to settle over.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use busgate_core::{Effect, Error, Pattern, Result, SettleAnswer, SettleRequest};
 use busgate_wire::convert;
@@ -23,11 +29,34 @@ type Lane = Outbox<Waiter>;
 pub(crate) struct Unary {
     connection: Arc<Connection>,
     lanes: Arc<Mutex<HashMap<Pattern, Lane>>>,
+    under_way: AtomicUsize,
+}
+
+/// A program waits for what it settles to be answered, whichever way that goes. It ends by being dropped.
+#[derive(Debug)]
+pub(crate) struct UnderWay<'a>(&'a AtomicUsize);
+
+/// Sends what a lane has until it is empty. Where that is cut short, whoever still waits is told so.
+struct Emptying {
+    lanes: Arc<Mutex<HashMap<Pattern, Lane>>>,
+    events: Pattern,
+    done: bool,
 }
 
 impl Unary {
     pub(crate) fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, lanes: Arc::default() }
+        Self { connection, lanes: Arc::default(), under_way: AtomicUsize::new(0) }
+    }
+
+    /// Settling begins.
+    pub(crate) fn begin(&self) -> UnderWay<'_> {
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        UnderWay(&self.under_way)
+    }
+
+    /// Whether anybody waits for an answer.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.under_way.load(Ordering::Acquire) > 0
     }
 
     /// Settles a batch of one subscription's events; the answers are in its order.
@@ -50,9 +79,9 @@ impl Unary {
             is_new
         };
         if is_new {
-            let (connection, lanes) = (Arc::clone(&self.connection), Arc::clone(&self.lanes));
-            let events = events.clone();
-            self.connection.tasks.spawn(async move { empty(&connection, &lanes, &events).await });
+            let connection = Arc::clone(&self.connection);
+            let lane = Emptying { lanes: Arc::clone(&self.lanes), events: events.clone(), done: false };
+            self.connection.tasks.spawn(async move { lane.run(&connection).await });
         }
         answers.await.unwrap_or_else(|_| {
             Err(Error::unavailable("the transport is closed").with_effect(Effect::Unknown))
@@ -60,33 +89,51 @@ impl Unary {
     }
 }
 
-/// Sends what a lane has until it is empty, and lets go of it.
-async fn empty(connection: &Connection, lanes: &Mutex<HashMap<Pattern, Lane>>, events: &Pattern) {
-    loop {
-        let frame = {
-            let mut lanes = lanes.lock();
-            let frame = lanes.get_mut(events).and_then(Lane::next_frame);
-            if frame.is_none() {
-                lanes.remove(events);
-            }
-            frame
-        };
-        let Some((sequence, entries)) = frame else { return };
-        let outcome = call(connection, entries).await;
-        let mut lanes = lanes.lock();
-        let Some(lane) = lanes.get_mut(events) else { return };
-        match outcome {
-            Ok(answers) => {
-                for (waiter, answers) in lane.answered(sequence, answers) {
-                    // Whoever does not wait any more does not need to know.
-                    _ = waiter.send(Ok(answers));
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Emptying {
+    async fn run(mut self, connection: &Connection) {
+        while let Some((sequence, entries)) = self.next_frame() {
+            let outcome = call(connection, entries).await;
+            let mut lanes = self.lanes.lock();
+            let Some(lane) = lanes.get_mut(&self.events) else { return };
+            match outcome {
+                Ok(answers) => {
+                    for (waiter, answers) in lane.answered(sequence, answers) {
+                        // Whoever does not wait any more does not need to know.
+                        _ = waiter.send(Ok(answers));
+                    }
+                }
+                Err(error) => {
+                    for (waiter, _) in lane.answered(sequence, []) {
+                        _ = waiter.send(Err(error.clone()));
+                    }
                 }
             }
-            Err(error) => {
-                for (waiter, _) in lane.answered(sequence, []) {
-                    _ = waiter.send(Err(error.clone()));
-                }
-            }
+        }
+    }
+
+    /// The next frame; without one the lane is gone, and who comes next begins another.
+    fn next_frame(&mut self) -> Option<(u64, Vec<SettleRequest>)> {
+        let mut lanes = self.lanes.lock();
+        let frame = lanes.get_mut(&self.events).and_then(Lane::next_frame);
+        if frame.is_none() {
+            lanes.remove(&self.events);
+            self.done = true;
+        }
+        frame
+    }
+}
+
+impl Drop for Emptying {
+    fn drop(&mut self) {
+        if !self.done {
+            // Those who wait are woken after the lock is released.
+            let _left = self.lanes.lock().remove(&self.events);
         }
     }
 }
