@@ -8,10 +8,7 @@ use busgate_core::{
     Message, Page, Passed, Position, ReadRequest, Receipt, Result, Settled, Settlement, SubscribeOptions,
     Subscription, Transport,
 };
-use busgate_wire::{
-    convert::{self, Described},
-    proto::event::v1::{HealthRequest, ListEventsRequest},
-};
+use busgate_wire::convert::{self, Described};
 use tokio::sync::watch;
 
 use crate::{
@@ -129,7 +126,7 @@ impl Transport for RemoteTransport {
     }
 
     async fn events(&self) -> Result<Vec<EventInfo>> {
-        let rpc = |mut service: Service| async move { service.list_events(ListEventsRequest {}).await };
+        let rpc = |mut service: Service| async move { service.list_events(convert::events_request()).await };
         convert::read_events(&self.connection.call(Effect::None, rpc).await?)
     }
 
@@ -164,7 +161,7 @@ impl Transport for RemoteTransport {
     }
 
     async fn health(&self) -> Health {
-        let rpc = |mut service: Service| async move { service.health(HealthRequest {}).await };
+        let rpc = |mut service: Service| async move { service.health(convert::health_request()).await };
         match self.connection.call(Effect::None, rpc).await {
             Ok(response) => convert::read_health(response),
             Err(error) => Health::unhealthy(error.message()),

@@ -24,10 +24,10 @@ pub use self::{
     },
     describe::{Described, describe_request, described, read_described},
     event::{
-        detail, detail_request, detailed, events, read_detail, read_events, register, register_request,
-        unregister, unregister_request,
+        detail, detail_request, detailed, events, events_request, read_detail, read_events, register,
+        register_request, unregister, unregister_request,
     },
-    health::{health, read_health},
+    health::{health, health_request, read_health},
     history::{history, history_answer, history_request, read_history},
     message::{Received, message, read_message},
     publish::{

@@ -120,12 +120,14 @@ fn test_spans(tokens: &[Token]) -> Vec<(usize, usize)> {
     spans
 }
 
-/// The line on which the item that starts at `from` ends: at its closing brace, or at a semicolon before any brace.
+/// The line on which the item that starts at `from` ends: at its closing brace, at a semicolon before any brace, or, for
+/// a last field, where what it is in ends.
 pub(crate) fn item_end(tokens: &[Token], from: usize) -> usize {
     let mut depth = 0_usize;
     for token in &tokens[from..] {
         match token.text.as_str() {
             "{" | "(" | "[" => depth += 1,
+            "}" if depth == 0 => return token.line - 1,
             "}" | ")" | "]" => {
                 depth = depth.saturating_sub(1);
                 if depth == 0 && token.text == "}" {
@@ -236,10 +238,16 @@ fn tokens_leave_out_comments_literals_and_tests() {
         #[cfg(test)]
         mod tests { fn g() { Transport } }
         fn h() {}
+        struct S {
+            #[cfg(test)]
+            last: bool,
+        }
     "##;
     let source = Source::new("x.rs", text);
     assert!(source.lines_with(|word| word == "Transport").is_empty(), "{:?}", source.tokens);
     assert_eq!(source.lines_with_all(&["a", "::", "b"]), [3]);
     assert_eq!(source.lines_with_all(&["fn", "h"]), [6]);
-    assert_eq!(source.lines, 7 - 2);
+    assert_eq!(source.lines_with_all(&["struct", "S"]), [7]);
+    assert!(source.lines_with(|word| word == "last").is_empty(), "{:?}", source.tokens);
+    assert_eq!(source.lines, 11 - 4);
 }

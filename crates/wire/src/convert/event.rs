@@ -41,6 +41,12 @@ pub fn unregister_request(event: &EventName) -> proto::UnregisterEventRequest {
     proto::UnregisterEventRequest { name: event.to_string() }
 }
 
+/// Writes the question for the events.
+#[must_use]
+pub const fn events_request() -> proto::ListEventsRequest {
+    proto::ListEventsRequest {}
+}
+
 /// Writes a list of events.
 #[must_use]
 pub fn events(infos: &[EventInfo]) -> proto::ListEventsResponse {

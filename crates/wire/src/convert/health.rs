@@ -4,6 +4,12 @@ use busgate_core::{Health, HealthStatus};
 
 use crate::proto::event::v1 as proto;
 
+/// Writes the question how the gateway is.
+#[must_use]
+pub const fn health_request() -> proto::HealthRequest {
+    proto::HealthRequest {}
+}
+
 /// Writes how the gateway is.
 #[must_use]
 pub fn health(health: &Health) -> proto::HealthResponse {
