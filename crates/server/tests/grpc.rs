@@ -7,6 +7,9 @@ mod acks;
 #[path = "grpc/bytes.rs"]
 mod bytes;
 #[cfg(test)]
+#[path = "grpc/chained.rs"]
+mod chained;
+#[cfg(test)]
 #[path = "grpc/commands.rs"]
 mod commands;
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! A gateway of a test's own, and its clients.
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use busgate::{Config, Server, Sources};
-use busgate_core::{Caller, Error, ErrorKind, EventConfig};
+use busgate_core::{Caller, Error, ErrorKind, EventConfig, Transport};
 use busgate_wire::{
     proto::event::v1::{
         AckEntry, AckRequest, AckStatus, DeliveryMode, Message, MessageFields, PublishRequest,
@@ -56,6 +56,15 @@ impl Gateway {
     /// Over the embedded log; `lines` say where it is.
     pub(crate) async fn over_log(grpc: &str, lines: &str) -> Self {
         Self::listening(grpc, lines).await
+    }
+
+    /// Over another transport.
+    pub(crate) async fn over(transport: Arc<dyn Transport>) -> Self {
+        let lines = "http = \"127.0.0.1:0\"\ngrpc = \"127.0.0.1:0\"\ndrain_timeout = \"5s\"";
+        let sources = Sources { file: Some(("test.toml".into(), lines.into())), ..Sources::none() };
+        let config = Config::read(&sources).expect("a good configuration");
+        let builder = Server::builder().config(config).transport(transport);
+        Self { server: builder.start().await.expect("it starts") }
     }
 
     async fn listening(grpc: &str, lines: &str) -> Self {
