@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+mod chaos;
 mod checks;
 mod fuzz;
 mod places;
@@ -20,6 +21,7 @@ usage: cargo xtask TASK
   ci                          check, then test: what .ci/run runs
   tools                       install the test tools into the target directory, where they are missing
   kill9 [CYCLES]              kill the embedded log under load, 200 times unless told
+  chaos [SECONDS]             drain and kill the gateway under clients on every door, for ten minutes unless told
   fuzz [TARGET] [SECONDS]     libFuzzer on every target, or on one, for a minute each unless told
   bench [ARGUMENT..]          the benchmarks, with their floor beside them; `bench --help` lists them";
 
@@ -49,6 +51,8 @@ fn perform(arguments: &[String]) -> Outcome {
         ("tools", []) => tools::install(&places),
         ("kill9", []) => tests::kill9(&places, "200"),
         ("kill9", [cycles]) => tests::kill9(&places, cycles),
+        ("chaos", []) => chaos::chaos(&places, "600"),
+        ("chaos", [seconds]) => chaos::chaos(&places, seconds),
         ("fuzz", arguments) => fuzz::fuzz(&places, arguments),
         ("bench", arguments) => bench(&places, arguments),
         _ => Err(Failure::new(USAGE)),

@@ -34,7 +34,8 @@ pub(crate) fn kill9(places: &Places, cycles: &str) -> Outcome {
     .step(&format!("{cycles} kills of the embedded log"))
 }
 
-fn nextest(places: &Places, arguments: &[&str]) -> Program {
+/// The test runner, over what `arguments` select.
+pub(crate) fn nextest(places: &Places, arguments: &[&str]) -> Program {
     Program::new(places, places.wheel("cargo-nextest"))
         .args(&["nextest", "run", "--config-file", "crates/xtask/pins/nextest.toml"])
         .args(arguments)
