@@ -41,16 +41,16 @@ class Member:
         chance = random.Random(f"{self.world.seed}/{self.name}")
         while not self.world.over:
             self.connection = next(self.connections)
-            why = "ended"
+            why = "ended with OK"
             try:
                 await self.session()
             except GONE as error:
-                why = f"{type(error).__name__}: {str(error)[:100]}".replace("\n", " ")
+                why = f"{type(error).__name__}: {str(error)[:300]}".replace("\n", " ")
             except asyncio.CancelledError:  # a cancelled call says it in this way too
                 if asyncio.current_task().cancelling():
                     raise
             finally:
-                self.journal.lost(self.name, self.connection, why)
+                self.journal.lost(self.name, self.connection, "over" if self.world.over else why)
             await asyncio.sleep(chance.uniform(0.02, 0.3))
 
     def begin(self):
@@ -184,7 +184,7 @@ class Consume(Member):
     """gRPC, with acks on the stream."""
 
     async def session(self):
-        self.answers = Answers()
+        self.answers, self.writing = Answers(), asyncio.Lock()
         async with channel(self.world.gateway.grpc) as self.channel:
             self.call = self.channel.stream_stream(
                 f"{SERVICE}/Consume", request_serializer=OURS.ConsumeRequest.SerializeToString,
@@ -193,7 +193,7 @@ class Consume(Member):
                 start = OURS.SubscribeRequest(event=self.world.event, delivery_mode=POOL, worker_group=GROUP,
                                               start_from=BEGINNING, max_in_flight=WINDOW)
                 self.begin()
-                await self.call.write(OURS.ConsumeRequest(subscribe=start))
+                await self.write(subscribe=start)
                 async for frame in self.call:
                     match frame.WhichOneof("frame"):
                         case "message":
@@ -209,8 +209,12 @@ class Consume(Member):
     async def say(self, ack_id, verb, seconds):
         number, answer = self.answers.expect()
         entries = [entry(OURS, ack_id, verb, seconds)]
-        await self.call.write(OURS.ConsumeRequest(ack=OURS.ConsumeAck(sequence=number, entries=entries)))
+        await self.write(ack=OURS.ConsumeAck(sequence=number, entries=entries))
         return await answer
+
+    async def write(self, **frame):
+        async with self.writing:  # one at a time, says the library
+            await self.call.write(OURS.ConsumeRequest(**frame))
 
     async def drop(self):
         self.journal.lost(self.name, self.connection, "dropped")

@@ -8,8 +8,6 @@ excused.
 
 from collections import defaultdict
 
-SETTLES = ("acked", "rejected")
-
 # An attempt is written down soon after its delivery: a kill within this time may forget that it was counted.
 UNCOUNTED = 0.5
 
@@ -38,6 +36,8 @@ class Verdict:
         for messages in keys.values():
             messages.sort(key=lambda message: message.place)
             self.keeps_order(messages)
+        for (who, connection), (_, lost, why) in self.journal.connections.items():
+            self.ends(f"{who}#{connection}", lost, why)
         for id_ in set(self.dead) - set(self.journal.messages):
             self.violations.append(f"{id_} is a dead letter, but nobody published it")
 
@@ -84,6 +84,13 @@ class Verdict:
         for d in message.deliveries:
             if self.holds(d.at <= done + self.margin):
                 yield f"{d.who} got it {d.at - done:.3f} s after its ack was answered"
+
+    def ends(self, stream, lost, why):
+        """A gRPC stream that its client did not end ends with UNAVAILABLE: OK would be for good."""
+        if lost is None or why in ("dropped", "over") or not stream.startswith(("consume", "seed")):
+            return
+        if self.holds("UNAVAILABLE" in why):
+            self.violations.append(f"{stream} ended at {lost - self.journal.began:.3f}: {why}")
 
     def in_order(self, message):
         """Deliveries by attempt, where they were read too close together to tell."""

@@ -221,6 +221,13 @@ class Laws(unittest.TestCase):
         self.acked(second, 2.1, 1)
         self.breaks("after the next message of its key")
 
+    def test_a_stream_ends_with_unavailable(self):
+        ends = {"dropped": 0, "AioRpcError: UNAVAILABLE": 0, "over": 0, "ended with OK": 1, "AioRpcError: INTERNAL": 1}
+        for why, wrong in ends.items():
+            self.history = History()
+            self.history.journal.connections["seed-0", 1] = [0.5, 2.0, why]
+            self.breaks(*[why] * wrong)
+
     def test_what_nobody_published_is_nothing(self):
         stranger = Message("stranger", "", 0, b"x", False)
         self.history.got(stranger, 1.1)
