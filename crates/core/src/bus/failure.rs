@@ -2,7 +2,7 @@
 
 use std::{error, fmt, time::Duration};
 
-use crate::{MAX_NACK_DELAY, Nack, Verb};
+use crate::{MAX_ERROR_BYTES, MAX_NACK_DELAY, Nack, Verb};
 
 /// Any error of an application.
 pub type BoxError = Box<dyn error::Error + Send + Sync>;
@@ -114,7 +114,7 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// The text of an error and its causes, each once.
+/// The text of an error and its causes, each once, as far as a story keeps it. It is never empty.
 pub(super) fn told(error: &(dyn error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -126,7 +126,8 @@ pub(super) fn told(error: &(dyn error::Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    text
+    text.truncate(text.floor_char_boundary(MAX_ERROR_BYTES));
+    if text.is_empty() { String::from("the handler failed without a word") } else { text }
 }
 
 #[cfg(test)]
@@ -140,6 +141,12 @@ mod tests {
         let failure = Failure::from(Error::unavailable("not stored").with_source(cause));
         assert_eq!(failure.text(), "not stored: disk full");
         assert_eq!(Failure::reject("no such customer").text(), "no such customer");
+    }
+
+    #[test]
+    fn what_is_told_is_neither_empty_nor_long() {
+        assert_eq!(Failure::retry("").text(), "the handler failed without a word");
+        assert_eq!(Failure::reject("é".repeat(MAX_ERROR_BYTES)).text().len(), MAX_ERROR_BYTES);
     }
 
     #[test]

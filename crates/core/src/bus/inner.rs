@@ -116,12 +116,14 @@ impl Inner {
         let all = {
             let mut lives = self.live.lock();
             lives.closing = true;
-            std::mem::take(&mut lives.all)
+            // Whoever closes meanwhile waits for the same.
+            lives.all.clone()
         };
         let deadline = Instant::now() + grace;
         join_all(all.iter().map(|live| live.finish(Some(deadline)))).await;
         // What was in hand could still publish until now.
         self.closed.store(true, Ordering::Relaxed);
+        self.live.lock().all.clear();
     }
 }
 

@@ -157,7 +157,8 @@ async fn what_is_in_hand_can_publish_while_the_bus_closes() {
     let worker = worker.await.unwrap();
     stage.publish(0..1).await;
     sleep(Duration::from_secs(1)).await;
-    stage.bus.close().await;
+    // Also when two close it.
+    tokio::join!(stage.bus.close(), stage.bus.close());
     assert_eq!(stage.held("shipped").await.len(), 1);
     assert_eq!(worker.stats().handled, 1);
 }
