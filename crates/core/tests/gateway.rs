@@ -10,6 +10,8 @@
 
 #[path = "gateway/admission.rs"]
 mod admission;
+#[path = "gateway/cut.rs"]
+mod cut;
 #[path = "gateway/drain.rs"]
 mod drain;
 #[path = "gateway/live.rs"]
@@ -18,6 +20,8 @@ mod live;
 mod odd;
 #[path = "gateway/pattern.rs"]
 mod pattern;
+#[path = "gateway/races.rs"]
+mod races;
 #[path = "gateway/settle.rs"]
 mod settle;
 #[path = "gateway/slow.rs"]
