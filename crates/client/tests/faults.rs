@@ -1,12 +1,26 @@
 //! The client on a bad network: whatever breaks, and wherever, nothing acked is lost and nothing hangs.
-#![allow(dead_code, reason = "each law uses its part of the stage")]
 
+#[cfg(test)]
+#[path = "faults/boundaries.rs"]
+mod boundaries;
+#[cfg(test)]
+#[path = "faults/credentials.rs"]
+mod credentials;
+#[cfg(test)]
+#[path = "faults/endpoints.rs"]
+mod endpoints;
 #[cfg(test)]
 #[path = "faults/frame.rs"]
 mod frame;
 #[cfg(test)]
+#[path = "faults/leaks.rs"]
+mod leaks;
+#[cfg(test)]
 #[path = "faults/ledger.rs"]
 mod ledger;
+#[cfg(test)]
+#[path = "faults/links.rs"]
+mod links;
 #[cfg(test)]
 #[path = "faults/load.rs"]
 mod load;
@@ -17,8 +31,20 @@ mod proxy;
 #[path = "faults/proxy_laws.rs"]
 mod proxy_laws;
 #[cfg(test)]
+#[path = "faults/random.rs"]
+mod random;
+#[cfg(test)]
+#[path = "faults/restarts.rs"]
+mod restarts;
+#[cfg(test)]
 #[path = "faults/session.rs"]
 mod session;
+#[cfg(test)]
+#[path = "faults/stage.rs"]
+mod stage;
+#[cfg(test)]
+#[path = "faults/subscriptions.rs"]
+mod subscriptions;
 #[cfg(test)]
 #[path = "faults/toxiproxy.rs"]
 mod toxiproxy;

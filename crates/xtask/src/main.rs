@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 mod chaos;
 mod checks;
+mod faults;
 mod fuzz;
 mod places;
 mod run;
@@ -22,6 +23,7 @@ usage: cargo xtask TASK
   tools                       install the test tools into the target directory, where they are missing
   kill9 [CYCLES]              kill the embedded log under load, 200 times unless told
   chaos [SECONDS]             drain and kill the gateway under clients on every door, for ten minutes unless told
+  faults [SECONDS]            break connections and gateways under the client, for ten minutes unless told
   fuzz [TARGET] [SECONDS]     libFuzzer on every target, or on one, for a minute each unless told
   bench [ARGUMENT..]          the benchmarks, with their floor beside them; `bench --help` lists them";
 
@@ -53,6 +55,8 @@ fn perform(arguments: &[String]) -> Outcome {
         ("kill9", [cycles]) => tests::kill9(&places, cycles),
         ("chaos", []) => chaos::chaos(&places, "600"),
         ("chaos", [seconds]) => chaos::chaos(&places, seconds),
+        ("faults", []) => faults::faults(&places, "600"),
+        ("faults", [seconds]) => faults::faults(&places, seconds),
         ("fuzz", arguments) => fuzz::fuzz(&places, arguments),
         ("bench", arguments) => bench(&places, arguments),
         _ => Err(Failure::new(USAGE)),

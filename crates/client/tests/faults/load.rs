@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -26,9 +26,6 @@ const WORKERS: usize = 3;
 /// Between two messages of a publisher.
 const PACE: Duration = Duration::from_millis(2);
 
-/// How long a delivery may stay with somebody who is gone.
-const ACK_WAIT: Duration = Duration::from_secs(1);
-
 /// How often it looks whether all is done.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -42,11 +39,14 @@ pub(crate) struct Load {
     event: EventName,
     /// How long any call may take, with its retries.
     deadline: Duration,
+    /// How long a delivery may stay with somebody who is gone.
+    ack_wait: Duration,
     run: String,
     stop: AtomicBool,
     done: AtomicBool,
     publishing: AtomicUsize,
     failed: AtomicUsize,
+    attempts: AtomicU32,
     group: Ledger,
     consumer: Ledger,
     live: Mutex<Vec<String>>,
@@ -59,6 +59,8 @@ pub(crate) struct Sum {
     pub(crate) messages: usize,
     /// Calls that the client gave up on, and that were repeated.
     pub(crate) failed: usize,
+    /// The most attempts that a delivery took.
+    pub(crate) attempts: u32,
 }
 
 impl Load {
@@ -68,14 +70,29 @@ impl Load {
             bus,
             event,
             deadline,
+            ack_wait: Duration::from_secs(1),
             run: run.to_owned(),
             stop: AtomicBool::default(),
             done: AtomicBool::default(),
             publishing: AtomicUsize::default(),
             failed: AtomicUsize::default(),
+            attempts: AtomicU32::default(),
             group: Ledger::default(),
             consumer: Ledger::default(),
             live: Mutex::default(),
+        }
+    }
+
+    /// Lets a delivery stay longer with somebody who may be gone.
+    pub(crate) fn with_ack_wait(self, ack_wait: Duration) -> Self {
+        Self { ack_wait, ..self }
+    }
+
+    /// Waits until so many more publishes are answered.
+    pub(crate) async fn advance(&self, messages: usize) {
+        let wanted = self.published() + messages;
+        while self.published() < wanted {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -143,7 +160,8 @@ impl Load {
                 held.len()
             ));
         }
-        Ok(Sum { messages: held.len(), failed: self.failed.load(Ordering::SeqCst) })
+        let (failed, attempts) = (self.failed.load(Ordering::SeqCst), self.attempts.load(Ordering::SeqCst));
+        Ok(Sum { messages: held.len(), failed, attempts })
     }
 
     async fn held(&self) -> Verdict<Vec<Arc<Message>>> {
@@ -211,8 +229,11 @@ impl Load {
 
     /// Acks everything that comes, until all is done.
     async fn settle_all(&self, options: SubscribeOptions, ledger: &Ledger) -> Verdict {
-        let retry =
-            RetryPolicy { ack_wait: ACK_WAIT, max_deliver: 1000, backoff: vec![Duration::from_millis(20)] };
+        let retry = RetryPolicy {
+            ack_wait: self.ack_wait,
+            max_deliver: 1000,
+            backoff: vec![Duration::from_millis(20)],
+        };
         let options = SubscribeOptions { retry, max_in_flight: 16, ..options };
         let subscribe = Arc::clone(&self.bus).subscribe(&self.event, options);
         let Some(mut subscription) = self.call("subscribe", subscribe).await? else {
@@ -235,6 +256,7 @@ impl Load {
     async fn settle(&self, delivery: Delivery, ledger: &Ledger) -> Verdict {
         let id = delivery.message.id.to_string();
         ledger.delivered(&id)?;
+        self.attempts.fetch_max(delivery.attempt, Ordering::SeqCst);
         match self.call("ack", delivery.ack()).await? {
             Some(Settled::Acked) => ledger.settled(&id),
             // It comes again, or the answer to the first ack was lost.
@@ -275,11 +297,6 @@ async fn without_harm_it_comes_to_what_was_published() {
     let event = EventName::new("orders").unwrap();
     bus.register(&event, &Default::default()).await.unwrap();
     let load = Load::new(bus, event, "run", Duration::from_secs(10));
-    let harm = async {
-        while load.published() < 100 {
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    let sum = load.under(harm).await.unwrap();
-    assert!(sum.messages >= 100 && sum.failed == 0, "{sum:?}");
+    let sum = load.under(load.advance(100)).await.unwrap();
+    assert!(sum.messages >= 100 && (sum.failed, sum.attempts) == (0, 1), "{sum:?}");
 }

@@ -62,8 +62,15 @@ pub(crate) struct Place {
     /// Of all frames, or of those of one kind.
     pub(crate) kind: Option<Kind>,
     pub(crate) nth: usize,
-    /// After half of the frame instead of before it.
-    pub(crate) within: bool,
+    pub(crate) part: Part,
+}
+
+/// Where about a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Before,
+    Within,
+    After,
 }
 
 /// What happens where.
@@ -77,6 +84,7 @@ pub(crate) struct Fault {
 pub(crate) struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
+    relays: Arc<Tasks>,
     _accepting: Tasks,
 }
 
@@ -92,7 +100,6 @@ struct Shared {
     struck: AtomicUsize,
     /// What happens to all connections now.
     now: watch::Sender<Option<Action>>,
-    relays: Tasks,
 }
 
 impl Proxy {
@@ -110,16 +117,15 @@ impl Proxy {
             refusing: AtomicBool::default(),
             struck: AtomicUsize::default(),
             now: watch::Sender::default(),
-            relays: Tasks::new(),
         });
-        let accepting = Tasks::new();
-        let accepted = Arc::clone(&shared);
+        let (accepting, relays) = (Tasks::new(), Arc::new(Tasks::new()));
+        let (accepted, relaying) = (Arc::clone(&shared), Arc::clone(&relays));
         accepting.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                accepted.accept(client);
+                accepted.accept(client, &relaying);
             }
         });
-        Self { address, shared, _accepting: accepting }
+        Self { address, shared, relays, _accepting: accepting }
     }
 
     /// A proxy that relays to `target` until it is told otherwise.
@@ -157,7 +163,7 @@ impl Proxy {
 
     /// How many are being relayed.
     pub(crate) fn open(&self) -> usize {
-        self.shared.relays.len()
+        self.relays.len()
     }
 
     /// How many planned faults have happened.
@@ -178,7 +184,7 @@ impl fmt::Debug for Proxy {
 }
 
 impl Shared {
-    fn accept(self: &Arc<Self>, client: TcpStream) {
+    fn accept(self: &Arc<Self>, client: TcpStream, relays: &Tasks) {
         let number = {
             let mut seen = self.seen.lock();
             seen.push(<[Vec<Kind>; 2]>::default());
@@ -188,7 +194,7 @@ impl Shared {
             return reset(&client);
         }
         let (shared, target, now) = (Arc::clone(self), *self.target.lock(), self.now.subscribe());
-        self.relays.spawn(async move {
+        relays.spawn(async move {
             match TcpStream::connect(target).await {
                 Ok(server) => Box::pin(Connection { shared, number }.relay(client, server, now)).await,
                 Err(_) => reset(&client),
@@ -340,11 +346,14 @@ impl<'a> Direction<'a> {
         });
         if let Some(Fault { place, action }) = hit.copied() {
             self.connection.shared.struck.fetch_add(1, Ordering::SeqCst);
-            if place.within {
-                let (half, other) = rest.split_at(rest.len() / 2);
-                to.write_all(half).await?;
-                rest = other;
-            }
+            let passing = match place.part {
+                Part::Before => 0,
+                Part::Within => rest.len() / 2,
+                Part::After => rest.len(),
+            };
+            let (passed, held) = rest.split_at(passing);
+            to.write_all(passed).await?;
+            rest = held;
             match action {
                 Action::Stall(time) => tokio::time::sleep(time).await,
                 Action::Duplicate => to.write_all(&frame.bytes).await?,

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     frame::{Kind, PREFACE, frame},
-    proxy::{Action, Fault, Place, Proxy, Side},
+    proxy::{Action, Fault, Part, Place, Proxy, Side},
 };
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -29,9 +29,9 @@ fn frames() -> [Vec<u8>; 4] {
 }
 
 impl Pair {
-    async fn harmed(kind: Option<Kind>, nth: usize, within: bool, action: Action) -> Self {
+    async fn harmed(kind: Option<Kind>, nth: usize, part: Part, action: Action) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let place = Place { side: Side::Client, kind, nth, within };
+        let place = Place { side: Side::Client, kind, nth, part };
         let proxy =
             Proxy::planned(listener.local_addr().unwrap(), move |_| vec![Fault { place, action }]).await;
         let mut client = TcpStream::connect(proxy.address()).await.unwrap();
@@ -69,7 +69,7 @@ fn first(frames_of_it: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn cut_ends_both_sides_in_order() {
-    let mut pair = Pair::harmed(None, 2, false, Action::Cut).await;
+    let mut pair = Pair::harmed(None, 2, Part::Before, Action::Cut).await;
     assert_eq!(pair.at_server().await, (first(1), Some(Ok(()))));
     assert_eq!(pair.at_client().await.1, Some(Ok(())));
     assert_eq!((pair.proxy.struck(), pair.proxy.connections()), (1, 1));
@@ -77,7 +77,7 @@ async fn cut_ends_both_sides_in_order() {
 
 #[tokio::test]
 async fn reset_is_one_and_may_come_within_a_frame() {
-    let mut pair = Pair::harmed(None, 2, true, Action::Reset).await;
+    let mut pair = Pair::harmed(None, 2, Part::Within, Action::Reset).await;
     let half = frame(0, 1, b"one").len() / 2;
     let (bytes, end) = pair.at_server().await;
     // A reset may overtake what was on its way.
@@ -88,7 +88,7 @@ async fn reset_is_one_and_may_come_within_a_frame() {
 
 #[tokio::test]
 async fn half_closed_carries_the_other_way_on() {
-    let mut pair = Pair::harmed(None, 2, false, Action::HalfClose).await;
+    let mut pair = Pair::harmed(None, 2, Part::Before, Action::HalfClose).await;
     assert_eq!(pair.at_server().await, (first(1), Some(Ok(()))));
     let answer = frame(4, 0, &[]);
     pair.server.write_all(&answer).await.unwrap();
@@ -98,7 +98,7 @@ async fn half_closed_carries_the_other_way_on() {
 #[tokio::test]
 async fn stalled_goes_on_later() {
     let start = Instant::now();
-    let mut pair = Pair::harmed(None, 2, false, Action::Stall(3 * SHORT)).await;
+    let mut pair = Pair::harmed(None, 2, Part::Before, Action::Stall(3 * SHORT)).await;
     let mut all = vec![0; first(4).len()];
     timeout(PATIENCE, pair.server.read_exact(&mut all)).await.unwrap().unwrap();
     assert_eq!(all, first(4));
@@ -107,21 +107,21 @@ async fn stalled_goes_on_later() {
 
 #[tokio::test]
 async fn frozen_tells_nobody() {
-    let mut pair = Pair::harmed(None, 2, false, Action::Freeze).await;
+    let mut pair = Pair::harmed(None, 2, Part::Before, Action::Freeze).await;
     assert_eq!(pair.at_server().await, (first(1), None));
     assert_eq!(pair.at_client().await, (vec![], None));
 }
 
 #[tokio::test]
 async fn a_ghost_lives_on_for_the_server() {
-    let mut pair = Pair::harmed(None, 2, false, Action::Ghost).await;
+    let mut pair = Pair::harmed(None, 2, Part::Before, Action::Ghost).await;
     assert!(pair.at_client().await.1.is_some());
     assert_eq!(pair.at_server().await, (first(1), None));
 }
 
 #[tokio::test]
 async fn duplicated_arrives_twice() {
-    let mut pair = Pair::harmed(Some(Kind::Data), 0, false, Action::Duplicate).await;
+    let mut pair = Pair::harmed(Some(Kind::Data), 0, Part::Before, Action::Duplicate).await;
     let [settings, one, two, three] = frames();
     let wanted = [PREFACE, &settings, &one, &one, &two, &three].concat();
     assert_eq!(pair.at_server().await.0, wanted);
@@ -129,7 +129,7 @@ async fn duplicated_arrives_twice() {
 
 #[tokio::test]
 async fn a_muted_stream_carries_no_more_data() {
-    let mut pair = Pair::harmed(Some(Kind::Data), 0, false, Action::Mute).await;
+    let mut pair = Pair::harmed(Some(Kind::Data), 0, Part::Before, Action::Mute).await;
     let [settings, _, two, _] = frames();
     assert_eq!(pair.at_server().await.0, [PREFACE, &settings, &two].concat());
     let seen = [Kind::Preface, Kind::Settings, Kind::Data, Kind::Data, Kind::Data];
@@ -138,7 +138,7 @@ async fn a_muted_stream_carries_no_more_data() {
 
 #[tokio::test]
 async fn now_is_at_once_and_refused_is_reset() {
-    let mut pair = Pair::harmed(None, usize::MAX, false, Action::Cut).await;
+    let mut pair = Pair::harmed(None, usize::MAX, Part::Before, Action::Cut).await;
     assert_eq!(pair.at_server().await.0, first(4));
     pair.proxy.strike(Action::Reset);
     assert_eq!(pair.at_server().await.1, Some(Err(ErrorKind::ConnectionReset)));
