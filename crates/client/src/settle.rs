@@ -115,7 +115,7 @@ impl Subscriptions {
         };
         let mut again = Vec::new();
         for (entry, outcome) in outcomes {
-            match outcome.and_then(settled) {
+            match outcome.and_then(|answer| settled(&answer)) {
                 Err(error) if error.kind().is_transient() => again.push((entry, error)),
                 answer => put_one(answers, entry.place, answer),
             }
@@ -246,7 +246,7 @@ fn action(verb: Verb) -> SettleAction {
 }
 
 /// What an answer means.
-fn settled(answer: SettleAnswer) -> Result<Settled> {
+fn settled(answer: &SettleAnswer) -> Result<Settled> {
     let why = |otherwise: &str| answer.message.clone().unwrap_or_else(|| otherwise.to_owned());
     match answer.status {
         AckStatus::Acked => Ok(Settled::Acked),
