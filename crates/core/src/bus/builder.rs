@@ -11,7 +11,7 @@ use super::{
     Boxed, BoxedHandling, BoxedPublishing, Bus, Handling, Layer, Publishing,
     inner::{Inner, Lives, ToTransport, WrapHandling},
 };
-use crate::{Clock, DeadLetters, HARD_MAX_PAYLOAD_BYTES, Limits, SystemClock, Transport};
+use crate::{Clock, DeadLetters, HARD_MAX_PAYLOAD_BYTES, Limits, RetryPolicy, SystemClock, Transport};
 
 /// A layer around publishing, its type forgotten.
 type WrapPublishing = Box<dyn Fn(BoxedPublishing) -> BoxedPublishing + Send + Sync>;
@@ -23,6 +23,7 @@ pub struct BusBuilder {
     clock: Arc<dyn Clock>,
     source: String,
     limits: Limits,
+    retry: RetryPolicy,
     publishing: Vec<WrapPublishing>,
     handling: Vec<WrapHandling>,
 }
@@ -35,6 +36,7 @@ impl BusBuilder {
             source: String::new(),
             // The gateway behind a transport may be configured to less, and says so itself.
             limits: Limits { max_payload_bytes: HARD_MAX_PAYLOAD_BYTES, ..Limits::default() },
+            retry: RetryPolicy::default(),
             publishing: Vec::new(),
             handling: Vec::new(),
         }
@@ -49,6 +51,12 @@ impl BusBuilder {
     /// What a message may weigh.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How long leases run and how messages come back, for all subscriptions that say nothing else.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
         self
     }
 
@@ -80,7 +88,7 @@ impl BusBuilder {
     /// The bus.
     #[must_use]
     pub fn build(self) -> Bus {
-        let Self { transport, clock, source, limits, publishing, mut handling } = self;
+        let Self { transport, clock, source, limits, retry, publishing, mut handling } = self;
         let transport = match transport.capabilities().dead_letters {
             true => transport,
             false => DeadLetters::over(transport, Arc::clone(&clock)),
@@ -91,7 +99,7 @@ impl BusBuilder {
         });
         handling.reverse();
         let (live, closed) = (Mutex::new(Lives::default()), AtomicBool::new(false));
-        Bus::from_inner(Inner { transport, clock, source, limits, publishing, handling, live, closed })
+        Bus::from_inner(Inner { transport, clock, source, limits, retry, publishing, handling, live, closed })
     }
 }
 

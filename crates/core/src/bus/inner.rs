@@ -19,7 +19,7 @@ use super::{
     live::Live,
     publish::{Sending, no_answer},
 };
-use crate::{Clock, Error, EventName, Limits, Message, MessageId, Receipt, Result, Transport};
+use crate::{Clock, Error, EventName, Limits, Message, MessageId, Receipt, Result, RetryPolicy, Transport};
 
 /// Puts a bus-wide layer around a subscription's handler.
 pub(super) type WrapHandling = Box<dyn Fn(BoxedHandling) -> BoxedHandling + Send + Sync>;
@@ -29,6 +29,7 @@ pub(super) struct Inner {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) source: String,
     pub(super) limits: Limits,
+    pub(super) retry: RetryPolicy,
     /// Present when the bus has layers for publishing.
     pub(super) publishing: Option<BoxedPublishing>,
     /// From the innermost out.

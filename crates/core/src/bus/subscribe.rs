@@ -38,7 +38,7 @@ impl<T, C: Codec> Subscribe<T, C> {
             event: event.clone(),
             mode: Ok(Mode::Broadcast { consumer: None }),
             start: None,
-            retry: RetryPolicy::default(),
+            retry: event.inner.retry.clone(),
             max_in_flight: DEFAULT_MAX_IN_FLIGHT,
             concurrency: 1,
             extend: true,

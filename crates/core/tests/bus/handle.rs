@@ -3,7 +3,8 @@
 use std::{io, time::Duration};
 
 use busgate_core::{
-    ConsumerName, Effect, Failure, Gap, Message, MessageId, Start, SubscribeOptions, bus::Raw,
+    Bus, ConsumerName, Effect, Failure, Gap, Message, MessageId, RetryPolicy, Start, SubscribeOptions,
+    bus::Raw,
 };
 use busgate_transports_memory::MemoryConfig;
 use bytes::Bytes;
@@ -49,6 +50,22 @@ async fn err_nacks_with_its_text() {
     assert_eq!(story["busgate-dlq-first-error"], "no paper");
     assert_eq!(story["busgate-dlq-last-error"], "no paper");
     assert_eq!(worker.stats().failed, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_bus_says_of_retries_holds_unless_a_subscription_does() {
+    let stage = Stage::new().await;
+    let retry = RetryPolicy { max_deliver: 2, ..RetryPolicy::default() };
+    let bus = Bus::builder(std::sync::Arc::clone(&stage.transport)).retry(retry).build();
+    let orders = bus.event::<Order>("orders").unwrap();
+    let fail = |_, _| async { Err(Failure::retry("never")) };
+    let _by_default = orders.subscribe().group("a").handle(fail).await.unwrap();
+    let _by_itself = orders.subscribe().group("b").max_deliver(3).handle(fail).await.unwrap();
+    stage.publish(0..1).await;
+    let mut attempts: Vec<_> =
+        stage.dead(2).await.into_iter().map(|story| story["busgate-dlq-attempts"].clone()).collect();
+    attempts.sort_unstable();
+    assert_eq!(attempts, ["2", "3"]);
 }
 
 #[tokio::test(start_paused = true)]
