@@ -1,6 +1,7 @@
 //! The one connection that everything of a transport shares: `retry(breaker(rpc))` over whatever link stands.
 
 mod dial;
+mod greeting;
 mod keeper;
 mod link;
 
@@ -31,6 +32,9 @@ pub(crate) type Service = EventServiceClient<Wire>;
 
 /// How many failures in a row make a link give way to the next endpoint.
 const MAX_LINK_FAILURES: u32 = 3;
+
+/// How often an attempt goes on over another link at once.
+const MAX_DETOURS: u32 = 3;
 
 /// The connection to a gateway, or to the first of several that answers.
 #[derive(Debug)]
@@ -136,8 +140,8 @@ impl Connection {
     }
 
     /// A call over `line` got no answer in time.
-    pub(crate) fn blame(&self, line: &Line) {
-        self.keeper.blame(&line.link);
+    pub(crate) fn unanswered(&self, line: &Line) {
+        self.keeper.unanswered(&line.link);
     }
 
     /// What to do about an error over `line`: whether to go on at once over another one, since nothing went out, or
@@ -145,16 +149,17 @@ impl Connection {
     ///
     /// # Errors
     /// The error itself, or the credentials provider's.
-    pub(crate) async fn redirect(&self, line: &Line, error: Error, renewed: &mut bool) -> Result<()> {
+    pub(crate) async fn redirect(&self, line: &Line, error: Error, detours: &mut Detours) -> Result<()> {
         if is_unsent(&error) {
             line.link.retire();
-            return Ok(());
+            detours.unsent += 1;
+            return if detours.unsent > MAX_DETOURS { Err(error) } else { Ok(()) };
         }
         if is_failure(&error) {
             self.keeper.blame(&line.link);
         }
         if error.kind() == ErrorKind::Unauthenticated
-            && !mem::replace(renewed, true)
+            && !mem::replace(&mut detours.renewed, true)
             && self.wallet.refused(line.credential.as_ref()).await?
         {
             return Ok(());
@@ -215,7 +220,7 @@ impl Connection {
     {
         let mut sent = None;
         let sending = async {
-            let mut renewed = false;
+            let mut detours = Detours::default();
             loop {
                 let line = self.line().await?;
                 sent = Some(Arc::clone(&line.link));
@@ -225,7 +230,7 @@ impl Connection {
                         line.worked();
                         return Ok(answer.into_inner());
                     }
-                    Err(error) => self.redirect(&line, error, &mut renewed).await?,
+                    Err(error) => self.redirect(&line, error, &mut detours).await?,
                 }
                 sent = None;
             }
@@ -234,13 +239,22 @@ impl Connection {
             Ok(outcome) => outcome.map_err(|error| without_answer(error, effect)),
             Err(_) => Err(match sent {
                 Some(link) => {
-                    self.keeper.blame(&link);
+                    self.keeper.unanswered(&link);
                     late(effect)
                 }
                 None => late(Effect::None),
             }),
         }
     }
+}
+
+/// What one attempt has done already to get through.
+#[derive(Debug, Default)]
+pub(crate) struct Detours {
+    /// How often nothing went out.
+    unsent: u32,
+    /// Whether the credentials were asked for again.
+    renewed: bool,
 }
 
 /// A link, and what to show on it.
@@ -251,6 +265,11 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// Resolves when nothing new should go over it.
+    pub(crate) async fn spent(&self) {
+        self.link.spent().await;
+    }
+
     pub(crate) fn service(&self) -> Service {
         let wire =
             Wire::new(Arc::clone(&self.link), self.credential.as_ref().map(Credential::header).cloned());

@@ -54,3 +54,8 @@ pub use self::{
     tls::Tls,
     transport::RemoteTransport,
 };
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

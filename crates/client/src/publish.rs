@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use self::{entries::Entries, lane::Lane};
 use crate::{
     breaker::is_failure,
-    connection::{Connection, late},
+    connection::{Connection, Detours, late},
     retry::Next,
 };
 
@@ -55,6 +55,12 @@ impl Publisher {
         entries.answers()
     }
 
+    /// Lets go of every stream; what is under way on them is still answered.
+    pub(crate) fn close(&self) {
+        let lanes = std::mem::take(&mut *self.lanes.lock());
+        lanes.into_values().for_each(|lane| lane.retire());
+    }
+
     /// Sends what is open, and waits for the answers.
     ///
     /// # Errors
@@ -62,7 +68,7 @@ impl Publisher {
     async fn round(&self, event: &EventName, entries: &Entries, limit: Duration) -> Result<Round> {
         let mut sent = None;
         let sending = async {
-            let mut renewed = false;
+            let mut detours = Detours::default();
             loop {
                 let lane = self.lane(event).await?;
                 sent = Some(Arc::clone(&lane));
@@ -73,7 +79,7 @@ impl Publisher {
                     }
                     Ok(Err(error)) | Err(error) => error,
                 };
-                self.connection.redirect(lane.line(), error, &mut renewed).await?;
+                self.connection.redirect(lane.line(), error, &mut detours).await?;
                 sent = None;
             }
         };
@@ -82,7 +88,7 @@ impl Publisher {
             Err(_) => Err(match sent {
                 Some(lane) => {
                     lane.retire();
-                    self.connection.blame(lane.line());
+                    self.connection.unanswered(lane.line());
                     late(Effect::Unknown)
                 }
                 None => late(Effect::None),

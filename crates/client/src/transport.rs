@@ -181,6 +181,7 @@ impl Transport for RemoteTransport {
     async fn close(&self) -> Result<()> {
         self.subscriptions.close(self.connection.options().close).await;
         self.subscriptions.close(self.connection.options().close).await;
+        self.publisher.close();
         self.connection.close();
         self.connection.tasks.close().await;
         Ok(())

@@ -63,8 +63,6 @@ impl Dialler {
             Some(tls) if target.is_tls() => Box::new(tls.over(target.host(), io).await?),
             _ => io,
         };
-        Link::over(io, (endpoint, target), &self.dialling, self.user_agent.clone())
-            .await
-            .map_err(io::Error::other)
+        Link::over(io, (endpoint, target), &self.dialling, self.user_agent.clone()).await
     }
 }

@@ -106,8 +106,21 @@ impl Keeper {
 
     /// A call over `link` failed: where there is another endpoint, the link gives way after a few.
     pub(super) fn blame(&self, link: &Link) {
-        if link.failed() >= MAX_LINK_FAILURES && self.dialler.endpoints() > 1 && !link.is_spent() {
-            tracing::info!(?link, "the gateway does not do its work, trying the next one");
+        if link.failed() >= MAX_LINK_FAILURES && self.dialler.endpoints() > 1 {
+            self.give_up(link);
+        }
+    }
+
+    /// A call over `link` was not answered: after a few it gives way, if only to another one to the same endpoint.
+    pub(super) fn unanswered(&self, link: &Link) {
+        if link.failed() >= MAX_LINK_FAILURES {
+            self.give_up(link);
+        }
+    }
+
+    fn give_up(&self, link: &Link) {
+        if !link.is_spent() {
+            tracing::info!(?link, "the gateway does not do its work, connecting anew");
             self.endpoints.lock().failed(link.endpoint(), Instant::now(), fastrand::f64());
             link.retire();
         }
@@ -122,11 +135,19 @@ impl Keeper {
     /// Keeps a link standing until the connection is closed.
     pub(super) async fn run(self: Arc<Self>) {
         let work = async {
+            let mut failures = 0;
             loop {
-                let link = self.connect().await;
-                self.watch(link).await;
+                let link = self.connect(&mut failures).await;
+                let last = self.watch(link).await;
                 self.put(Slot::Down { because: None });
                 self.state.set(ConnState::Disconnected);
+                if last.is_proven() {
+                    failures = 0;
+                } else {
+                    // It was there, and gone before it did anything.
+                    self.endpoints.lock().failed(last.endpoint(), Instant::now(), fastrand::f64());
+                    self.rest(&mut failures).await;
+                }
             }
         };
         tokio::select! {
@@ -135,9 +156,8 @@ impl Keeper {
         }
     }
 
-    /// Dials round after round until one succeeds. The wait between two grows, but not for those who want a link.
-    async fn connect(&self) -> Arc<Link> {
-        let mut failures = 0;
+    /// Dials round after round until one succeeds.
+    async fn connect(&self, failures: &mut u32) -> Arc<Link> {
         loop {
             self.state.set(ConnState::Connecting);
             let error = match self.round().await {
@@ -147,13 +167,18 @@ impl Keeper {
             tracing::debug!(%error, "no gateway answers");
             self.state.set(ConnState::Disconnected);
             self.put(Slot::Down { because: Some(error) });
-            failures += 1;
-            let earliest = Instant::now() + MIN_SPACING;
-            let latest = Instant::now() + self.backoff.after(failures, fastrand::f64());
-            tokio::select! {
-                () = sleep_until(latest) => {}
-                () = self.wanted.notified() => sleep_until(earliest).await,
-            }
+            self.rest(failures).await;
+        }
+    }
+
+    /// Waits before the next round. The wait grows with the failures, but not for those who want a link.
+    async fn rest(&self, failures: &mut u32) {
+        *failures = failures.saturating_add(1);
+        let earliest = Instant::now() + MIN_SPACING;
+        let latest = Instant::now() + self.backoff.after(*failures, fastrand::f64());
+        tokio::select! {
+            () = sleep_until(latest) => {}
+            () = self.wanted.notified() => sleep_until(earliest).await,
         }
     }
 
@@ -181,12 +206,15 @@ impl Keeper {
     }
 
     /// Lets calls go over `link`, and over a better one when there is one, until nothing new goes over it.
-    async fn watch(&self, mut link: Arc<Link>) {
+    async fn watch(&self, mut link: Arc<Link>) -> Arc<Link> {
         self.up(&link);
         let mut failback = interval_at(Instant::now() + FAILBACK, FAILBACK);
         loop {
             tokio::select! {
-                () = link.spent() => return,
+                () = link.spent() => {
+                    link.retire();
+                    return link;
+                }
                 _ = failback.tick(), if link.endpoint() > 0 => {
                     if let Some(better) = self.better(link.endpoint()).await {
                         let former = mem::replace(&mut link, better);

@@ -3,10 +3,11 @@
 use std::{
     error, fmt,
     future::Future,
+    io,
     pin::Pin,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     task::{Context, Poll, ready},
 };
@@ -20,44 +21,56 @@ use http::{
 use http_body::{Frame, SizeHint};
 use hyper::{body::Incoming, client::conn::http2, rt::Executor};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
+use super::greeting::Greeted;
 use crate::{
     connector::Io,
     options::{Dialling, Target},
 };
+
+/// How many bytes may be under way to us, of one stream and of all: one that nobody reads holds up no other.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 
 /// An HTTP/2 connection. It lives as long as anything uses it: a call, or the body of an answer.
 pub(crate) struct Link {
     endpoint: usize,
     origin: Uri,
     user_agent: HeaderValue,
-    sender: http2::SendRequest<Body>,
+    /// Gone when nothing new goes over it; the connection ends with what is under way then.
+    sender: Mutex<Option<http2::SendRequest<Body>>>,
     /// Nothing new goes over it any more.
     spent: CancellationToken,
+    /// Whether anything was ever answered over it.
+    proven: AtomicBool,
     /// Failures in a row.
     failures: AtomicU32,
     _tasks: Arc<Tasks>,
 }
 
 impl Link {
-    /// Speaks HTTP/2 over `io`.
+    /// Speaks HTTP/2 over `io`, with who speaks it as well.
     pub(super) async fn over(
         io: Box<dyn Io>,
         (endpoint, target): (usize, &Target),
         dialling: &Dialling,
         user_agent: HeaderValue,
-    ) -> hyper::Result<Arc<Self>> {
+    ) -> io::Result<Arc<Self>> {
         let tasks = Arc::new(Tasks::new());
+        let (io, greeted) = Greeted::new(io);
         let (sender, connection) = http2::Builder::new(Owned(Arc::downgrade(&tasks)))
             .timer(TokioTimer::new())
-            .adaptive_window(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(dialling.keepalive_interval)
             .keep_alive_timeout(dialling.keepalive_timeout)
             .keep_alive_while_idle(true)
             .handshake(TokioIo::new(io))
-            .await?;
+            .await
+            .map_err(io::Error::other)?;
         let spent = CancellationToken::new();
         let ended = spent.clone().drop_guard();
         tasks.spawn(async move {
@@ -66,9 +79,17 @@ impl Link {
             }
             drop(ended);
         });
-        let origin = target.origin().clone();
-        let failures = AtomicU32::new(0);
-        Ok(Arc::new(Self { endpoint, origin, user_agent, sender, spent, failures, _tasks: tasks }))
+        greeted.await.map_err(|_| io::Error::other("it speaks no HTTP/2, or hung up"))?;
+        Ok(Arc::new(Self {
+            endpoint,
+            origin: target.origin().clone(),
+            user_agent,
+            sender: Mutex::new(Some(sender)),
+            spent,
+            proven: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+            _tasks: tasks,
+        }))
     }
 
     /// The place of its endpoint among all.
@@ -83,10 +104,11 @@ impl Link {
     /// Sends nothing new over it; what is under way goes on.
     pub(super) fn retire(&self) {
         self.spent.cancel();
+        drop(self.sender.lock().take());
     }
 
     pub(super) fn is_spent(&self) -> bool {
-        self.spent.is_cancelled() || self.sender.is_closed()
+        self.spent.is_cancelled()
     }
 
     /// Resolves when nothing new goes over it.
@@ -96,6 +118,11 @@ impl Link {
 
     pub(super) fn worked(&self) {
         self.failures.store(0, Ordering::Relaxed);
+        self.proven.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Relaxed)
     }
 
     /// How often in a row it failed, this time included.
@@ -151,16 +178,15 @@ impl tower_service::Service<Request<Body>> for Wire {
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
-        let answer = link.sender.clone().try_send_request(request);
+        let sender = link.sender.lock().clone();
+        let answer = sender.map(|mut sender| sender.try_send_request(request));
         Box::pin(async move {
+            let Some(answer) = answer else { return Err(unsent()) };
             match answer.await {
                 Ok(response) => Ok(response.map(|body| Answer { body, _link: link })),
-                Err(mut error) => Err(match error.take_message() {
-                    Some(_) => {
-                        Error::unavailable("the connection to the gateway is gone").with_source(Unsent)
-                    }
-                    None => lost(error.into_error()),
-                }),
+                // What comes back did not go out.
+                Err(error) if error.message().is_some() => Err(unsent()),
+                Err(error) => Err(lost(error.into_error())),
             }
         })
     }
@@ -204,6 +230,10 @@ impl http_body::Body for Answer {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+fn unsent() -> Error {
+    Error::unavailable("the connection to the gateway is gone").with_source(Unsent)
 }
 
 /// The connection broke under a call: nobody knows how far it got.

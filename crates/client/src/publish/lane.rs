@@ -1,6 +1,6 @@
 //! One `PublishStream`: messages go out as they come, answers come back by their numbers.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, pin::pin, sync::Arc};
 
 use busgate_core::{Draft, Effect, Error, EventName, Receipt, Result, Tasks};
 use busgate_wire::{convert, proto::event::v1::PublishStreamRequest};
@@ -18,29 +18,29 @@ type Answer = Result<Receipt>;
 #[derive(Debug)]
 pub(super) struct Lane {
     line: Line,
-    requests: mpsc::UnboundedSender<PublishStreamRequest>,
     waiting: Arc<Mutex<Waiting>>,
 }
 
 /// Who waits for the answers, by the numbers of their messages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
+    /// Where messages go; gone when no more do.
+    requests: Option<mpsc::UnboundedSender<PublishStreamRequest>>,
     /// The number of the first in the queue.
     first: u64,
     /// `None` where the answer came already.
     queue: VecDeque<Option<oneshot::Sender<Answer>>>,
     /// Why no answers come any more.
     ended: Option<Error>,
-    retired: bool,
 }
 
 impl Lane {
     /// Opens a stream; `tasks` own who reads its answers. Messages may be sent before it stands.
     pub(super) fn open(line: Line, tasks: &Tasks) -> Arc<Self> {
         let (requests, outgoing) = mpsc::unbounded_channel();
-        let waiting = Arc::<Mutex<Waiting>>::default();
+        let waiting = Arc::new(Mutex::new(Waiting::new(Some(requests))));
         tasks.spawn(read(line.clone(), outgoing, End(Arc::clone(&waiting))));
-        Arc::new(Self { line, requests, waiting })
+        Arc::new(Self { line, waiting })
     }
 
     pub(super) const fn line(&self) -> &Line {
@@ -49,17 +49,16 @@ impl Lane {
 
     /// Whether new messages may go over it.
     pub(super) fn is_open(&self) -> bool {
-        let waiting = self.waiting.lock();
-        waiting.ended.is_none() && !waiting.retired && self.line.is_good()
+        self.waiting.lock().requests.is_some() && self.line.is_good()
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.lock().queue.is_empty()
     }
 
-    /// Sends nothing new over it.
+    /// Sends nothing new over it; it ends when everything is answered.
     pub(super) fn retire(&self) {
-        self.waiting.lock().retired = true;
+        self.waiting.lock().requests = None;
     }
 
     /// Sends messages, and waits for their answers, which are in the same order.
@@ -73,17 +72,17 @@ impl Lane {
     ) -> Result<Vec<Answer>> {
         let answers: Vec<_> = {
             let mut waiting = self.waiting.lock();
-            if let Some(ended) = &waiting.ended {
+            let Some(requests) = waiting.requests.clone() else {
                 // Nobody reads what would be sent now.
-                return Err(ended.clone().with_effect(Effect::None));
-            }
+                return Err(waiting.ended.clone().unwrap_or_else(over).with_effect(Effect::None));
+            };
             // Under the lock: a caller's messages stay in their order.
             messages
                 .map(|draft| {
                     let (sender, answer) = oneshot::channel();
                     let sequence = waiting.enter(sender);
                     // A stream that has ended in between answers all who wait.
-                    _ = self.requests.send(convert::stream_request(sequence, event, draft));
+                    _ = requests.send(convert::stream_request(sequence, event, draft));
                     answer
                 })
                 .collect()
@@ -110,6 +109,10 @@ impl Lane {
 }
 
 impl Waiting {
+    const fn new(requests: Option<mpsc::UnboundedSender<PublishStreamRequest>>) -> Self {
+        Self { requests, first: 0, queue: VecDeque::new(), ended: None }
+    }
+
     /// Somebody waits; the number of the message.
     fn enter(&mut self, sender: oneshot::Sender<Answer>) -> u64 {
         let sequence = self.first + self.queue.len() as u64;
@@ -140,6 +143,7 @@ impl End {
         let left = {
             let mut waiting = self.0.lock();
             waiting.ended.get_or_insert(error);
+            waiting.requests = None;
             std::mem::take(&mut waiting.queue)
         };
         // Those who wait look up why.
@@ -153,18 +157,26 @@ impl Drop for End {
     }
 }
 
-/// Opens the stream and hands out its answers until it ends.
+/// Opens the stream and hands out its answers until it ends. No messages go over a link that is spent.
 async fn read(line: Line, outgoing: mpsc::UnboundedReceiver<PublishStreamRequest>, end: End) {
     let mut service = line.service();
-    let answers = async {
+    let mut answers = pin!(async {
         let mut answers = service.publish_stream(UnboundedReceiverStream::new(outgoing)).await?.into_inner();
         while let Some(answer) = answers.message().await? {
             let (sequence, answer) = convert::read_streamed(answer);
             end.0.lock().answered(sequence, answer);
         }
         Ok::<_, Status>(())
+    });
+    let ended = tokio::select! {
+        biased;
+        ended = &mut answers => ended,
+        () = line.spent() => {
+            end.0.lock().requests = None;
+            answers.await
+        }
     };
-    match answers.await {
+    match ended {
         Ok(()) => end.because(over()),
         Err(status) => end.because(read_status(&status)),
     }
@@ -190,7 +202,7 @@ mod tests {
     proptest! {
         #[test]
         fn answers_find_their_messages_in_any_order(order in Just((0u64..40).collect::<Vec<_>>()).prop_shuffle()) {
-            let mut waiting = Waiting::default();
+            let mut waiting = Waiting::new(None);
             let mut receivers = Vec::new();
             for _ in 0..40 {
                 let (sender, receiver) = oneshot::channel();
@@ -211,7 +223,7 @@ mod tests {
 
     #[test]
     fn an_answer_to_nothing_is_passed_over() {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new(None);
         waiting.answered(u64::MAX, answer(0));
         let (sender, mut receiver) = oneshot::channel();
         assert_eq!(waiting.enter(sender), 0);
@@ -222,7 +234,7 @@ mod tests {
 
     #[test]
     fn whoever_waits_when_it_ends_learns_why() {
-        let end = End(Arc::default());
+        let end = End(Arc::new(Mutex::new(Waiting::new(None))));
         let (sender, mut receiver) = oneshot::channel();
         end.0.lock().enter(sender);
         end.because(Error::unavailable("reset"));

@@ -16,7 +16,7 @@ use tonic::Streaming;
 
 use super::{FRAME_ENTRIES, Program, Row, Session, Shared, Waiter, outbound::Outbound, session};
 use crate::{
-    connection::{Connection, late, read_status},
+    connection::{Connection, Detours, late, read_status},
     settle::Unary,
 };
 
@@ -67,7 +67,7 @@ impl Driver {
     /// One stream: over a fresh link when nothing went out, and once with fresh credentials.
     async fn open(&self, limit: Duration) -> Result<Streaming<ConsumeResponse>> {
         let opening = async {
-            let mut renewed = false;
+            let mut detours = Detours::default();
             loop {
                 let line = self.connection.line().await?;
                 let answer = line.service().consume(Outbound::new(&self.shared)).await;
@@ -76,7 +76,7 @@ impl Driver {
                         line.worked();
                         return Ok(answer.into_inner());
                     }
-                    Err(error) => self.connection.redirect(&line, error, &mut renewed).await?,
+                    Err(error) => self.connection.redirect(&line, error, &mut detours).await?,
                 }
             }
         };

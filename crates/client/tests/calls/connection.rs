@@ -1,14 +1,20 @@
 //! The connection: its states, its end, and names whose address changes.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use busgate_client::{ConnState, Effect, Error, ErrorKind, Transport};
 use parking_lot::Mutex;
+use tokio::{io::AsyncWriteExt, net::TcpListener};
 
-use crate::stage::{Names, Staged, address, client, connected, gateway, held, orders, publish, soon, until};
+use crate::stage::{
+    Names, Staged, address, any, client, connected, gateway, held, orders, publish, soon, until,
+};
 
 #[tokio::test]
 async fn every_state_is_told_in_order() {
@@ -112,4 +118,56 @@ async fn calls_give_what_the_gateway_says() {
     assert!(transport.capabilities().replay && !transport.gateway_version().is_empty());
     soon(transport.unregister(&event)).await.unwrap();
     assert_eq!(soon(transport.unregister(&event)).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// Takes connections, does `answer` to each, and counts them.
+async fn impostor(
+    answer: &'static [u8],
+) -> (std::net::SocketAddr, Arc<AtomicUsize>, tokio::task::JoinSet<()>) {
+    let listener = TcpListener::bind(any()).await.unwrap();
+    let (address, taken) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&taken);
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            _ = stream.write_all(answer).await;
+        }
+    });
+    (address, taken, tasks)
+}
+
+#[tokio::test]
+async fn who_takes_connections_and_is_no_gateway_is_not_connected_to() {
+    for answer in [&b""[..], b"HTTP/1.1 400 Bad Request\r\n\r\n"] {
+        let (address, taken, _tasks) = impostor(answer).await;
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&seen);
+        let builder = client(format!("http://{address}")).on_state(move |state| told.lock().push(state));
+        let error = soon(builder.connect()).await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::Unavailable, Effect::None), "{error}");
+        assert!(!seen.lock().contains(&ConnState::Connected));
+        assert!(taken.load(Ordering::SeqCst) < 20, "it was dialled too often");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_no_gateway_leaves_it_to_the_next() {
+    let (impostor, _, _tasks) = impostor(b"").await;
+    let server = gateway(&Staged::new()).await;
+    let builder = client(format!("http://{impostor}")).endpoint(format!("http://{}", address(&server)));
+    soon(builder.connect()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_transport_that_is_let_go_of_leaves_no_connection() {
+    let server = gateway(&Staged::new()).await;
+    let transport = connected(&server).await;
+    let event = orders(&transport).await;
+    publish(&transport, &event, "one").await.unwrap();
+    let states = transport.states();
+    drop(transport);
+    until(|| *states.borrow() == ConnState::Closed).await;
+    // A gateway that still had a connection would wait for it.
+    soon(server.shutdown()).await.unwrap();
 }
