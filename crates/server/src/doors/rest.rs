@@ -25,7 +25,7 @@ use bytes::Bytes;
 use http::{HeaderValue, header::CONTENT_TYPE};
 use serde::Serialize;
 
-pub(crate) use self::openapi::Refusal;
+pub(crate) use self::openapi::{Event, Refusal};
 use super::{front::no_such_path, problem::Problem, sse, websocket};
 use crate::app::App;
 

@@ -40,6 +40,17 @@ async fn nothing_is_allowed_without_a_known_key() {
 }
 
 #[tokio::test]
+async fn the_description_asks_for_keys_only_where_there_are_some() {
+    let open = Gate::open().await.get("/openapi.json").await.expect(200);
+    assert!(open["security"].is_null() && open["components"]["securitySchemes"].is_null());
+    let keyed = keyed().await.get("/openapi.json").await.expect(200);
+    assert_eq!(keyed["security"].as_array().map(Vec::len), Some(2));
+    let publish = &keyed["paths"]["/v1/events/{name}/messages"]["post"]["responses"];
+    assert!(publish["401"].is_object() && publish["403"].is_object());
+    assert!(keyed["paths"]["/healthz"]["get"]["responses"]["401"].is_null());
+}
+
+#[tokio::test]
 async fn a_key_is_taken_in_either_header() {
     let gate = keyed().await;
     gate.call("GET", "/v1/events").header("authorization", SHOP).send().await.expect(200);

@@ -16,7 +16,7 @@ use crate::{
     get, path = "/v1/events/{name}/messages", tag = "messages", operation_id = "history",
     params(
         ("name" = String, Path, description = "the event", pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length = 200),
-        ("start_from" = Option<String>, Query, description = "beginning, latest or timestamp"),
+        ("start_from" = Option<String>, Query, description = "beginning, latest or timestamp", pattern = "^(beginning|latest|timestamp)?$"),
         ("start_time" = Option<String>, Query, description = "with start_from=timestamp: RFC 3339, or milliseconds since the Unix epoch"),
         ("after" = Option<String>, Query, description = "the cursor to go on after; `next` of the page before"),
         ("limit" = Option<u32>, Query, description = "how many messages at most", minimum = 1, maximum = 1000),
