@@ -40,8 +40,11 @@ pub(super) async fn run(subscribe: Subscribe, environment: &Environment) -> Resu
     let left = subscribe.count.map_or(u64::MAX, u64::from);
     let written = Reader { following, look: look(&subscribe), acks, left, acking: FuturesUnordered::new() };
     let ended = written.run().await;
-    // What came and was not written goes back now, and not when its lease runs out.
-    _ = client.close().await;
+    // What came and was not written goes back now, and not when its lease runs out; who is in a hurry says so again.
+    tokio::select! {
+        _ = client.close() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
     ended.map(|()| ExitCode::SUCCESS)
 }
 

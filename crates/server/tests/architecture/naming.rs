@@ -1,9 +1,20 @@
-//! Who may name what: rules R4 to R8 of `crates/README.md`.
+//! Who may name what: rules R3 to R8 of `crates/README.md`.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use super::sources::{Source, assert_none, entries, root, workspace};
+
+/// R3: the client is for the server's commands; nothing that serves is built on it. That it is not built on the server
+/// cargo sees to.
+fn clients_inside(sources: &[Source]) -> Vec<String> {
+    let serving = |source: &&Source| {
+        source.path.starts_with("crates/server/src/") && !is_module(&source.path, "crates/server/src/cli")
+    };
+    let client = |word: &str| word == "busgate_client";
+    let breach = |source: &Source| source.breaches(source.lines_with(client), "serves through the client");
+    sources.iter().filter(serving).flat_map(breach).collect()
+}
 
 /// R4: only the registry names a concrete transport.
 fn transports_named(sources: &[Source], backends: &[String]) -> Vec<String> {
@@ -207,6 +218,11 @@ fn messages() -> BTreeSet<String> {
 }
 
 #[test]
+fn r3_the_client_is_for_the_commands() {
+    assert_none(&clients_inside(&workspace()));
+}
+
+#[test]
 fn r4_only_the_registry_names_a_transport() {
     assert_none(&transports_named(&workspace(), &backends()));
 }
@@ -234,6 +250,13 @@ fn r8_only_convert_names_proto_fields() {
 /// How many breaches a rule finds in one made-up file.
 fn seen(path: &str, text: &str, rule: impl Fn(&[Source]) -> Vec<String>) -> usize {
     rule(&[Source::new(path, text)]).len()
+}
+
+#[test]
+fn r3_sees_a_breach() {
+    let text = "use busgate_client::RemoteTransport;";
+    assert_eq!(seen("crates/server/src/app.rs", text, clients_inside), 1);
+    assert_eq!(seen("crates/server/src/cli/client.rs", text, clients_inside), 0);
 }
 
 #[test]
