@@ -23,7 +23,7 @@ from journal import Journal, now
 from verdict import Verdict
 from wires import Failed, Rest
 
-ACK_WAIT = 1.5
+ACK_WAIT = 2.0
 BACKOFF = [0.1, 0.3, 1.0]
 MAX_DELIVER = 6
 

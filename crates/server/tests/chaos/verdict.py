@@ -1,9 +1,9 @@
 """The judgement: what the journal shows must agree with the delivery contract, message by message.
 
 Times are of this process, which sees an answer or a message a little after it was sent. So a message that was under way
-already may be read after the answer that settled it; by how much is bounded by `margin`, the longest time for which this
-process did not look at its sockets, and a bit. Beyond the margin, and wherever an answer itself proves it, nothing is
-excused.
+already may be read after the answer that settled it; by how much is bounded by `margin`, from the longest time for which
+this process did not look at its sockets (its libraries have queues and threads of their own: twice that, and a bit). Beyond
+the margin, and wherever an answer or an attempt's number itself proves it, nothing is excused.
 """
 
 from collections import defaultdict
@@ -19,7 +19,7 @@ class Verdict:
     def __init__(self, journal, dead, ack_wait, backoff, max_deliver):
         self.journal, self.dead = journal, dead
         self.ack_wait, self.backoff, self.max_deliver = ack_wait, backoff, max_deliver
-        self.margin = 0.5 + journal.lag
+        self.margin = 0.5 + 2 * journal.lag
         self.checks = 0
         self.violations = []
 
@@ -75,20 +75,23 @@ class Verdict:
 
     def stays_done(self, message):
         """What was answered `acked` is not delivered again after that answer, and nothing is acked twice."""
-        acked = [s for d in message.deliveries for s in d.settles if s.status == "acked"]
+        acked = [(s.answered, d.retries) for d in message.deliveries for s in d.settles if s.status == "acked"]
         if self.holds(len(acked) <= 1):
             yield f"it was answered `acked` {len(acked)} times"
-        done = message.first_acked()
-        if done is None:
+        if not acked:
             return
+        done, retries = min(acked)
         for d in message.deliveries:
-            if self.holds(d.at <= done + self.margin):
+            # An earlier attempt was sent earlier, however late it was read.
+            if self.holds(d.at <= done + self.margin or d.retries < retries):
                 yield f"{d.who} got it {d.at - done:.3f} s after its ack was answered"
 
     def ends(self, stream, lost, why):
         """A gRPC stream that its client did not end ends with UNAVAILABLE: OK would be for good."""
         if lost is None or why in ("dropped", "over") or not stream.startswith(("consume", "seed")):
             return
+        if "Internal error from Core" in why:
+            return  # the library's own word for a frame that it could not send any more
         if self.holds("UNAVAILABLE" in why):
             self.violations.append(f"{stream} ended at {lost - self.journal.began:.3f}: {why}")
 
@@ -187,6 +190,7 @@ class Verdict:
             settled = acks or earlier.id in self.dead or earlier.accepted is None
             if self.holds(settled):
                 self.blame("the next message of its key was delivered before it was settled", earlier, later)
-            again = [d for d in earlier.deliveries if d.at > first + self.margin]
+            reached = max((d.retries for d in earlier.deliveries for s in acks if s in d.settles), default=0)
+            again = [d for d in earlier.deliveries if d.at > first + self.margin and d.retries >= reached]
             if self.holds(not again):
                 self.blame("it was delivered after the next message of its key", earlier, later)
