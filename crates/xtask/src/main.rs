@@ -6,6 +6,7 @@ mod chaos;
 mod checks;
 mod faults;
 mod fuzz;
+mod judge;
 mod places;
 mod run;
 mod tests;
@@ -24,6 +25,7 @@ usage: cargo xtask TASK
   kill9 [CYCLES]              kill the embedded log under load, 200 times unless told
   chaos [SECONDS]             drain and kill the gateway under clients on every door, for ten minutes unless told
   faults [SECONDS]            break connections and gateways under the client, for ten minutes unless told
+  judge [SECONDS]             judges of OpenAPI and WebSockets take their time, ten minutes unless told
   fuzz [TARGET] [SECONDS]     libFuzzer on every target, or on one, for a minute each unless told
   bench [ARGUMENT..]          the benchmarks, with their floor beside them; `bench --help` lists them";
 
@@ -57,6 +59,8 @@ fn perform(arguments: &[String]) -> Outcome {
         ("chaos", [seconds]) => chaos::chaos(&places, seconds),
         ("faults", []) => faults::faults(&places, "600"),
         ("faults", [seconds]) => faults::faults(&places, seconds),
+        ("judge", []) => judge::judge(&places, "600"),
+        ("judge", [seconds]) => judge::judge(&places, seconds),
         ("fuzz", arguments) => fuzz::fuzz(&places, arguments),
         ("bench", arguments) => bench(&places, arguments),
         _ => Err(Failure::new(USAGE)),
