@@ -82,9 +82,9 @@ impl Transport for Staged {
 
     async fn events(&self) -> Result<Vec<EventInfo>> {
         self.listed.fetch_add(1, Ordering::SeqCst);
-        match self.unlisted.lock().clone() {
-            Some(error) => return Err(error),
-            None => {}
+        let unlisted = self.unlisted.lock().clone();
+        if let Some(error) = unlisted {
+            return Err(error);
         }
         self.inner.events().await
     }
