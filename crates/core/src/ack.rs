@@ -6,6 +6,8 @@
 mod deadline;
 mod id;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -16,7 +18,6 @@ use std::{
     },
 };
 
-use parking_lot::RwLock;
 use uuid::Uuid;
 
 pub use self::{
@@ -27,6 +28,7 @@ pub(crate) use self::{
     id::{Claim, OwnerTag, Refusal, Slot, Ticket},
     stream::{Local, Stream, Window},
 };
+use crate::sync::RwLock;
 
 /// The streams of this node.
 pub(crate) struct AckTracker {

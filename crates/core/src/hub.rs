@@ -2,6 +2,8 @@
 
 mod follower;
 mod ring;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -10,7 +12,6 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -21,7 +22,7 @@ pub(crate) use self::{
 };
 use crate::{
     Cursor, Effect, End, Envelope, Error, ErrorKind, EventName, Item, Page, ReadRequest, Result, Retry,
-    Start, SubscribeOptions, Subscription, Tasks, Transport, gateway::in_time,
+    Start, SubscribeOptions, Subscription, Tasks, Transport, gateway::in_time, sync::Mutex,
 };
 
 /// How long a lost tail waits before it is attached again: the first and the longest wait.
@@ -58,16 +59,22 @@ impl Hub {
     }
 
     /// Starts following an event.
+    ///
+    /// A channel that was there before and has ended tells of an earlier life of the event, or of a time before it was
+    /// registered; only one that was started for this call can say that the event is not there.
     pub(crate) async fn follow(&self, event: &EventName, follow: Follow) -> Result<Follower> {
-        let channel = self.channel(event);
         loop {
-            let changed = channel.ring.changed();
-            if channel.ring.is_ready() {
-                break;
+            let (channel, is_new) = self.channel(event);
+            channel.ready().await;
+            if is_new || channel.ring.end().is_none() {
+                return Follower::attach(channel, follow).await;
             }
-            changed.await;
         }
-        Follower::attach(channel, follow).await
+    }
+
+    /// An event was unregistered: whoever comes next follows its next life, not what is left of this one.
+    pub(crate) fn forget(&self, event: &EventName) {
+        self.channels.lock().remove(event);
     }
 
     /// How many events are read.
@@ -75,17 +82,18 @@ impl Hub {
         self.channels.lock().values().filter(|channel| channel.strong_count() > 0).count()
     }
 
-    fn channel(&self, event: &EventName) -> Arc<Channel> {
+    /// The channel of an event, and whether it was started just now.
+    fn channel(&self, event: &EventName) -> (Arc<Channel>, bool) {
         let mut channels = self.channels.lock();
         if let Some(channel) = channels.get(event).and_then(Weak::upgrade)
             && channel.ring.end().is_none()
         {
-            return channel;
+            return (channel, false);
         }
         channels.retain(|_, channel| channel.strong_count() > 0);
         let channel = Arc::new(Channel::start(event.clone(), self));
         channels.insert(event.clone(), Arc::downgrade(&channel));
-        channel
+        (channel, true)
     }
 }
 
@@ -105,6 +113,17 @@ impl Channel {
         };
         tasks.spawn(tail.run());
         Self { event, transport, call_timeout, ring, _tasks: tasks }
+    }
+
+    /// Resolves when the tail is attached, or has ended.
+    async fn ready(&self) {
+        loop {
+            let changed = self.ring.changed();
+            if self.ring.is_ready() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Reads history, in time.

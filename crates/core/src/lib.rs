@@ -28,6 +28,7 @@ mod name;
 mod options;
 mod position;
 mod subscription;
+mod sync;
 mod tasks;
 mod transport;
 

@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use super::{Deadlines, Seat, Slot};
-use crate::{Envelope, LeaseToken, RetryPolicy, Settled, Verb};
+use crate::{
+    Envelope, LeaseToken, RetryPolicy, Settled, Verb,
+    sync::{Mutex, Notified, Notify},
+};
 
 /// Redeliveries of unnamed broadcast that may wait at once, at least.
 const MIN_WAITING: usize = 64;
@@ -115,7 +117,7 @@ impl Stream {
     }
 
     /// Resolves when room may have been made, or a deadline set. Take it before asking [`Stream::has_room`].
-    pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+    pub(crate) fn changed(&self) -> Notified<'_> {
         self.wake.notified()
     }
 

@@ -39,6 +39,7 @@ impl Gateway {
         refuse_own(event)?;
         inner.refuse_if_draining()?;
         inner.in_time(Effect::Unknown, inner.transport.unregister(event)).await?;
+        inner.hub.forget(event);
         inner.registrations.send_modify(|count| *count += 1);
         Ok(())
     }

@@ -141,16 +141,22 @@ impl Follower {
                     match self.channel.ring.find(next) {
                         (Found::Nothing, _) => return None,
                         (Found::End(end), _) => return Some(Step::End(end)),
-                        (Found::Slot(slot), behind) if behind <= self.allowance() => {
-                            self.phase = Phase::Live { next: next + 1 };
-                            match self.is_had(&slot) {
-                                Ok(true) => {}
-                                Ok(false) => return Some(self.pass_on(slot)),
-                                Err(error) => return Some(Step::End(End::Failed(error))),
+                        (Found::Slot(slot), behind) => match self.is_had(&slot) {
+                            // What it had already, it is not behind with.
+                            Ok(true) => self.phase = Phase::Live { next: next + 1 },
+                            Ok(false) if behind <= self.allowance() => {
+                                self.phase = Phase::Live { next: next + 1 };
+                                return Some(self.pass_on(slot));
                             }
-                        }
-                        (found, _) => {
-                            if let Some(step) = self.fall_behind(next, matches!(found, Found::Evicted)) {
+                            Ok(false) => {
+                                if let Some(step) = self.fall_behind(next, false) {
+                                    return Some(step);
+                                }
+                            }
+                            Err(error) => return Some(Step::End(End::Failed(error))),
+                        },
+                        (Found::Evicted, _) => {
+                            if let Some(step) = self.fall_behind(next, true) {
                                 return Some(step);
                             }
                         }
@@ -211,6 +217,12 @@ impl Follower {
         Ok(self.channel.transport.passed(at, place)? == Passed::Had)
     }
 
+    /// Whether everything before `cursor` was yielded from history already.
+    fn had_up_to(&self, cursor: Option<&Cursor>) -> Result<bool> {
+        let (Some(skip), Some(cursor)) = (&self.skip, cursor) else { return Ok(false) };
+        Ok(self.channel.transport.passed(skip, cursor)? == Passed::Had)
+    }
+
     /// History is read to its end: join the ring where it was before that read, or read on when the ring has moved past.
     fn go_live(&mut self, join: u64) {
         self.skip.clone_from(&self.at);
@@ -246,8 +258,15 @@ impl Follower {
                 let to = head.saturating_sub(self.buffer).max(next + 1);
                 let to = if ring.holds(to) { to } else { head };
                 self.phase = Phase::Live { next: to };
-                let gap = Gap { missed: Some(to - next), cursor: ring.cursor_before(to) };
-                Some(self.pass_on(Slot::Gap(gap)))
+                let cursor = ring.cursor_before(to);
+                match self.had_up_to(cursor.as_ref()) {
+                    Ok(true) => None,
+                    Ok(false) => {
+                        // As long as anything has to be skipped, it may have had some of them: no more are missed.
+                        Some(self.pass_on(Slot::Gap(Gap { missed: Some(to - next), cursor })))
+                    }
+                    Err(error) => Some(Step::End(End::Failed(error))),
+                }
             }
         }
     }

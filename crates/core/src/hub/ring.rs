@@ -2,10 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use parking_lot::RwLock;
-use tokio::sync::{Notify, futures::Notified};
-
-use crate::{Cursor, End, Envelope, Gap};
+use crate::{
+    Cursor, End, Envelope, Gap,
+    sync::{Notified, Notify, RwLock},
+};
 
 /// What a ring holds.
 #[derive(Clone, Debug)]
