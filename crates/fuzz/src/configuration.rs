@@ -12,12 +12,13 @@ pub(crate) fn run(bytes: &[u8]) {
     let kind = input.byte();
     let variable = (format!("BUSGATE_{}", input.text()), input.text().into_owned());
     let rest = String::from_utf8_lossy(input.rest());
-    let file = match kind % 4 {
+    let file = match kind % 5 {
         0 => rest.into_owned(),
         1 => format!(
             "ack_secret = \"{SECRET}\"\n[[keys]]\nname = \"app\"\nkey = \"{SECRET}\"\nrules = []\n{rest}"
         ),
         2 => format!("ack_secret = \"{SECRET}{rest}"),
+        3 => format!("ack_secrt = \"{SECRET}\"\n{rest}"),
         _ => format!("{rest}\n[[keys]]\nkey = \"{SECRET}\"{}", variable.1),
     };
     let sources = Sources {

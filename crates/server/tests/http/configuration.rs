@@ -68,6 +68,8 @@ fn every_mistake_names_its_key_its_value_and_what_is_allowed() {
         ),
         ("http = \"0.0.0.0:8080\"", &["http = \"0.0.0.0:8080\"", "without API keys", "[[keys]]"]),
         ("http = ", &["busgate.toml: not TOML"]),
+        ("dev = true\nack_secret = \"hunter2", &["busgate.toml: not TOML: line 2"]),
+        ("ack_secrt = \"hunter2\"", &["ack_secrt = …", "no such key, did you mean `ack_secret`"]),
     ] {
         let said = refused_file(text);
         for part in parts {
