@@ -9,7 +9,10 @@ use busgate_core::{
 use busgate_transports_memory::{MemoryConfig, MemoryTransport};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+
+/// How long a test waits for what should come, on its paused clock.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
@@ -64,13 +67,17 @@ impl Stage {
 
     /// The stories of the dead letters, once there are as many.
     pub(crate) async fn dead(&self, count: usize) -> Vec<Metadata> {
-        loop {
-            let letters = self.held("_dlq.orders").await;
-            if letters.len() >= count {
-                return letters.into_iter().map(|(_, letter)| letter.metadata.clone()).collect();
+        let letters = async {
+            loop {
+                let letters = self.held("_dlq.orders").await;
+                if letters.len() >= count {
+                    return letters;
+                }
+                sleep(Duration::from_millis(1)).await;
             }
-            sleep(Duration::from_millis(1)).await;
-        }
+        };
+        let letters = timeout(PATIENCE, letters).await.expect("dead letters");
+        letters.into_iter().map(|(_, letter)| letter.metadata.clone()).collect()
     }
 
     /// How many messages a group has not done yet, in whatever state.
@@ -84,9 +91,12 @@ impl Stage {
 
 /// Waits until the figures are as wanted.
 pub(crate) async fn until(subscriber: &Subscriber, wanted: impl Fn(SubscriberStats) -> bool) {
-    while !wanted(subscriber.stats()) {
-        sleep(Duration::from_millis(1)).await;
-    }
+    let reached = async {
+        while !wanted(subscriber.stats()) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("stuck at {:?}", subscriber.stats()));
 }
 
 /// What handlers write down.
@@ -116,9 +126,12 @@ impl<T: Clone> Notes<T> {
     }
 
     pub(crate) async fn wait(&self, count: usize) -> Vec<T> {
-        while self.0.lock().len() < count {
-            sleep(Duration::from_millis(1)).await;
-        }
+        let written = async {
+            while self.0.lock().len() < count {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, written).await.expect("more notes");
         self.read()
     }
 }
