@@ -89,9 +89,15 @@ func TestASlowConsumerEndsAStreamWithUnavailable(t *testing.T) {
 	for n := range 300 {
 		succeeds(t, other.Publish(t.Context(), draft("orders", fmt.Sprint("slow-", n), large)))
 	}
-	for len(s.Errors()) == 0 {
-		s.next(t)
-	}
+	until(t, "the stream ends", func() bool {
+		for {
+			select {
+			case <-s.Messages:
+			default:
+				return len(s.Errors()) > 0
+			}
+		}
+	})
 	s.fails(t)
 	equal(t, "kind", s.kind(), "unavailable")
 	until(t, "it comes back", func() bool { return len(s.Opened()) > 1 })
