@@ -3,6 +3,9 @@
 //! `cargo xtask tools` installs the judges; a missing one fails the test. `cargo xtask judge` lets them take their time.
 
 #[cfg(test)]
+#[path = "judges/floods.rs"]
+mod floods;
+#[cfg(test)]
 #[path = "judges/gateway.rs"]
 mod gateway;
 #[cfg(test)]

@@ -34,19 +34,19 @@ const REGISTERING: [(&str, &str); 1] = [("BUSGATE_DELIVERY_AUTO_REGISTER", "true
 const ABREAST: usize = 64;
 
 /// Megabytes that may come and go.
-const SPARE: u64 = 48;
+pub(crate) const SPARE: u64 = 48;
 
 /// Megabytes that the allocator may keep of ten thousand connections for the next.
 const RUSH: u64 = 192;
 
 /// A client that publishes all the while; each publish must be answered in time.
-struct Worker {
+pub(crate) struct Worker {
     stop: oneshot::Sender<()>,
     published: JoinHandle<(u32, Duration)>,
 }
 
 impl Worker {
-    fn start(gateway: &Gateway) -> Self {
+    pub(crate) fn start(gateway: &Gateway) -> Self {
         let (stop, mut stopped) = oneshot::channel();
         let address = gateway.http;
         #[allow(clippy::disallowed_methods, reason = "the test waits for it")]
@@ -64,7 +64,7 @@ impl Worker {
         Self { stop, published }
     }
 
-    async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.stop.send(()).expect("a client that still works");
         let (published, longest) = self.published.await.expect("a client that could work");
         eprintln!("{published} published meanwhile, the slowest in {longest:?}");
