@@ -9,4 +9,4 @@ pub(crate) use parking_lot::{Mutex, RwLock};
 pub(crate) use tokio::sync::{Notify, futures::Notified};
 
 #[cfg(test)]
-pub(crate) use self::modelled::{Mutex, Notified, Notify, RwLock, model};
+pub(crate) use self::modelled::{Mutex, Notified, Notify, RwLock, bounded_model, model};

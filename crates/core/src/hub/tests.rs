@@ -1,5 +1,5 @@
-//! Models of a follower and its tail on two threads: every interleaving of the steps of the real ring and the real
-//! follower (what a step is, `sync::modelled` says). The tail is its essence: a message is in the history before it is
+//! Models of a follower and its tail on two threads: interleavings of the steps of the real ring and the real follower,
+//! bounded as far as they replay, every one for the wake-ups (what a step is, `sync::modelled` says). The tail is its essence: a message is in the history before it is
 //! in the ring. What is not modelled: how a tail is attached again, and the tasks that carry both (`tests/gateway/races.rs`).
 //!
 //! Each of these was broken on purpose and found here: the place in the ring taken after the history was read (a hole),
@@ -12,7 +12,8 @@ use loom::{future::block_on, thread};
 use super::*;
 use crate::{
     Capabilities, ConsumerLag, EventConfig, EventInfo, Gap, Health, Message, MessageId, Passed, Receipt,
-    Settled, Settlement, SlowPolicy, sync::model,
+    Settled, Settlement, SlowPolicy,
+    sync::{bounded_model, model},
 };
 
 /// How many messages are there from the start, and how many in the end.
@@ -104,20 +105,22 @@ impl Transport for History {
     }
 }
 
-/// Follows an event from `start` while its tail grows on another thread, and ends if it `ends`; everything the follower
-/// yielded up to that end, or up to the last message.
-fn follow(start: Start, slow: SlowPolicy, messages: usize, ends: bool) -> Vec<Step> {
+/// An event that holds a message, with its tail attached.
+fn attached(messages: usize) -> (Arc<History>, Arc<Channel>) {
     let history = Arc::new(History::default());
     (1..=HELD).for_each(|number| drop(history.add(number)));
     let ring = Arc::new(Ring::new(Bounds { messages, bytes: usize::MAX }));
     ring.open();
-    let channel = Arc::new(Channel {
-        event: event(),
-        transport: Arc::clone(&history) as Arc<dyn Transport>,
-        call_timeout: Duration::from_secs(1),
-        ring: Arc::clone(&ring),
-        _tasks: Tasks::new(),
-    });
+    let transport = Arc::clone(&history) as Arc<dyn Transport>;
+    let (call_timeout, _tasks) = (Duration::from_secs(1), Tasks::new());
+    (history, Arc::new(Channel { event: event(), transport, call_timeout, ring, _tasks }))
+}
+
+/// Follows an event from `start` while its tail grows on another thread, and ends if it `ends`; everything the follower
+/// yielded up to that end, or up to the last message.
+fn follow(start: Start, slow: SlowPolicy, messages: usize, ends: bool) -> Vec<Step> {
+    let (history, channel) = attached(messages);
+    let ring = Arc::clone(&channel.ring);
     let tail = thread::spawn(move || {
         (HELD + 1..=ALL).for_each(|number| ring.push(history.add(number)));
         if ends {
@@ -153,7 +156,7 @@ fn numbers(steps: &[Step]) -> Vec<usize> {
 fn all_after(start: &Start, slow: SlowPolicy, ring: usize, first: usize) {
     for ends in [true, false] {
         let start = start.clone();
-        model(move || {
+        bounded_model(move || {
             let steps = follow(start.clone(), slow, ring, ends);
             assert_eq!(numbers(&steps), (first..=ALL).collect::<Vec<_>>());
         });
@@ -161,20 +164,20 @@ fn all_after(start: &Start, slow: SlowPolicy, ring: usize, first: usize) {
 }
 
 #[test]
-fn replay_meets_live_without_hole_or_duplicate_in_every_interleaving() {
+fn replay_meets_live_without_hole_or_duplicate_on_two_threads() {
     all_after(&Start::Beginning, SlowPolicy::Pause, 8, 1);
     all_after(&Start::After(cursor(HELD)), SlowPolicy::Pause, 8, HELD + 1);
 }
 
 #[test]
-fn a_ring_that_moves_on_is_caught_up_with_in_every_interleaving() {
+fn a_ring_that_moves_on_is_caught_up_with_on_two_threads() {
     all_after(&Start::Beginning, SlowPolicy::Pause, 1, 1);
 }
 
 #[test]
-fn a_live_start_has_everything_from_then_on_in_every_interleaving() {
+fn a_live_start_misses_nothing_on_two_threads() {
     for ring in [1, 8] {
-        model(move || {
+        bounded_model(move || {
             let seen = numbers(&follow(Start::Latest, SlowPolicy::Pause, ring, true));
             assert!((HELD + 1..=ALL).collect::<Vec<_>>().ends_with(&seen), "{seen:?}");
         });
@@ -182,8 +185,8 @@ fn a_live_start_has_everything_from_then_on_in_every_interleaving() {
 }
 
 #[test]
-fn what_is_dropped_is_told_in_every_interleaving() {
-    model(|| {
+fn what_is_dropped_is_told_on_two_threads() {
+    bounded_model(|| {
         let steps = follow(Start::After(cursor(HELD)), SlowPolicy::DropOldest, 8, true);
         let mut place = HELD;
         for step in steps {
@@ -205,9 +208,29 @@ fn what_is_dropped_is_told_in_every_interleaving() {
 }
 
 #[test]
-fn only_the_newest_is_wanted_and_it_comes_in_every_interleaving() {
-    model(|| {
+fn only_the_newest_is_wanted_and_it_comes_on_two_threads() {
+    bounded_model(|| {
         let seen = numbers(&follow(Start::Beginning, SlowPolicy::Conflate, 8, true));
         assert!(seen.is_sorted_by(|a, b| a < b) && seen.last() == Some(&ALL), "{seen:?}");
     });
+}
+
+#[test]
+fn who_waits_hears_of_a_message_and_of_the_end_in_every_interleaving() {
+    for ends in [false, true] {
+        model(move || {
+            let (history, channel) = attached(8);
+            let follow = Follow { start: Start::Latest, slow: SlowPolicy::Pause, buffer: 8 };
+            let mut follower = block_on(Follower::attach(Arc::clone(&channel), follow)).unwrap();
+            let tail = thread::spawn(move || match ends {
+                false => channel.ring.push(history.add(HELD + 1)),
+                true => channel.ring.finish(End::Closed),
+            });
+            match block_on(follower.next()) {
+                Step::Message(envelope) => assert!(!ends && number(&envelope.cursor) == HELD + 1),
+                step => assert!(ends && matches!(step, Step::End(End::Closed)), "{step:?}"),
+            }
+            tail.join().unwrap();
+        });
+    }
 }

@@ -1,9 +1,10 @@
 //! Locks and wake-ups of which [`model`] tries every interleaving. Outside a model they are the real ones.
 //!
 //! A model covers what happens between threads at the granularity of these: each lock, unlock, and call of a `Notify` is
-//! one step, and loom runs the same code once for every order of the steps with at most three preemptions. A `Notify` is
-//! tokio's own, as one step; what it does inside is tokio's to prove. A thread that waits for ever is found as a
-//! deadlock.
+//! one step, and loom runs the same code once for every order of the steps that makes a difference. A `Notify` is tokio's
+//! own, as one step; what it does inside is tokio's to prove. A thread that waits for ever is found as a deadlock.
+//!
+//! A model of many steps has to be bounded: it tries the orders with at most some preemptions, and not every one of them.
 
 use std::{
     cell::Cell,
@@ -24,6 +25,15 @@ thread_local! {
 
 /// Runs `check` once for every interleaving of its threads.
 pub(crate) fn model(check: impl Fn() + Send + Sync + 'static) {
+    explore(None, check);
+}
+
+/// Runs `check` once for most interleavings of its threads that preempt one of them at most three times in all.
+pub(crate) fn bounded_model(check: impl Fn() + Send + Sync + 'static) {
+    explore(Some(3), check);
+}
+
+fn explore(preemptions: Option<usize>, check: impl Fn() + Send + Sync + 'static) {
     struct Left;
 
     impl Drop for Left {
@@ -38,7 +48,7 @@ pub(crate) fn model(check: impl Fn() + Send + Sync + 'static) {
     IN_MODEL.set(true);
     let _left = Left;
     let mut loom = loom::model::Builder::new();
-    loom.preemption_bound = Some(3);
+    loom.preemption_bound = preemptions;
     loom.check(check);
 }
 
