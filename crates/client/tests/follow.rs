@@ -1,4 +1,5 @@
 //! What a gateway offers beside the transport: patterns, and deliveries by their ack ids.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{path::Path, sync::Arc, time::Duration};
 

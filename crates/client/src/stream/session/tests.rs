@@ -365,10 +365,8 @@ proptest! {
         let ending = (0..2000).map(|nth| [0, 30, 50, 60, 70][nth % 5]);
         for (nth, step) in steps.iter().copied().chain(ending).enumerate() {
             match step {
-                0..=29 => if let Some(frame) = session.next_frame() {
-                    if let Some(answer) = group.hear(now, frame) {
-                        session.received(now, answer).unwrap();
-                    }
+                0..=29 => if let Some(answer) = session.next_frame().and_then(|frame| group.hear(now, frame)) {
+                    session.received(now, answer).unwrap();
                 },
                 30..=49 => if let Some(frame) = group.deliver(now) {
                     session.received(now, frame).unwrap();
