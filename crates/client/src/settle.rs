@@ -29,6 +29,8 @@ struct Entry {
     place: usize,
     settlement: Settlement,
     route: Route,
+    /// A stream that did not answer, or could not settle it, is not asked again.
+    by_call: bool,
 }
 
 impl Entry {
@@ -75,7 +77,7 @@ impl Subscriptions {
             match tries.failed(error.clone(), Instant::now(), fastrand::f64()) {
                 Next::Again(wait) if !self.connection.is_closed() => {
                     sleep(wait).await;
-                    entries = failed.into_iter().map(|(entry, _)| entry).collect();
+                    entries = failed.into_iter().map(|(entry, _)| Entry { by_call: true, ..entry }).collect();
                 }
                 Next::Again(_) | Next::Stop(_) => put(&mut answers, failed),
             }
@@ -90,7 +92,7 @@ impl Subscriptions {
         }
         refuse_unclaimed(&settlement.verb, &self.capabilities)?;
         let route = token::route(&settlement.token)?;
-        Ok(Entry { place, settlement, route })
+        Ok(Entry { place, settlement, route, by_call: false })
     }
 
     /// Tries all entries once. Answers those that may be tried again.
@@ -126,7 +128,7 @@ impl Subscriptions {
     fn grouped(&self, entries: Vec<Entry>) -> Vec<(Way, Vec<Entry>)> {
         let mut groups: Vec<(Way, Vec<Entry>)> = Vec::new();
         for entry in entries {
-            let way = match entry.route.client == self.client {
+            let way = match entry.route.client == self.client && !entry.by_call {
                 true => Way::Stream(entry.route.stream),
                 false => Way::Call(entry.settlement.token.event.clone()),
             };

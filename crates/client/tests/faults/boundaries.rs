@@ -6,6 +6,7 @@ use busgate_core::Transport;
 use futures_util::{StreamExt, stream};
 
 use crate::{
+    frame::Kind,
     ledger::Verdict,
     proxy::{Action, Fault, Part, Place, Proxy, Side},
     session::Session,
@@ -51,23 +52,26 @@ async fn at_every_frame(action: Action, part: Part) {
         .into_iter()
         .flat_map(|(side, frames)| (0..frames + MORE).map(move |nth| Place { side, kind: None, nth, part }))
         .collect();
-    let runs = places.iter().enumerate().map(|(number, place)| {
-        let (gateway, fault) = (&gateway, Fault { place: *place, action });
-        async move {
-            let (verdict, proxy) = session(gateway, &format!("session-{number}"), Some(fault)).await;
-            let broken = verdict.err().map(|broken| {
-                let seen = proxy.seen(0, place.side);
-                format!("{action:?} at frame {} of the {:?} after {seen:?}: {broken}", place.nth, place.side)
-            });
-            (proxy.struck(), broken)
-        }
-    });
-    let outcomes: Vec<_> = stream::iter(runs).buffer_unordered(TOGETHER).collect().await;
-    let broken: Vec<_> = outcomes.iter().filter_map(|(_, broken)| broken.as_ref()).collect();
-    assert!(broken.is_empty(), "{} of {} sessions broke: {broken:#?}", broken.len(), outcomes.len());
-    let struck: usize = outcomes.iter().map(|(struck, _)| struck).sum();
+    let (broken, struck) = at_all(&gateway, action, &places).await;
+    assert!(broken.is_empty(), "{} of {} sessions broke: {broken:#?}", broken.len(), places.len());
     assert!(struck + 3 * MORE >= places.len(), "only {struck} of {} faults happened", places.len());
     until("no session is left", || gateway.stats().sessions == 0 && gateway.stats().in_flight == 0).await;
+}
+
+/// One session for each place, in which `action` happens there: what was broken, and how often it happened.
+async fn at_all(gateway: &Gateway, action: Action, places: &[Place]) -> (Vec<String>, usize) {
+    let runs = places.iter().enumerate().map(|(number, place)| async move {
+        let fault = Fault { place: *place, action };
+        let (verdict, proxy) = session(gateway, &format!("session-{number}"), Some(fault)).await;
+        let broken = verdict.err().map(|broken| {
+            let seen = proxy.seen(0, place.side);
+            format!("{action:?} at frame {} of the {:?} after {seen:?}: {broken}", place.nth, place.side)
+        });
+        (broken, proxy.struck())
+    });
+    let outcomes: Vec<_> = stream::iter(runs).buffer_unordered(TOGETHER).collect().await;
+    let struck = outcomes.iter().map(|(_, struck)| struck).sum();
+    (outcomes.into_iter().filter_map(|(broken, _)| broken).collect(), struck)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,4 +112,21 @@ async fn frozen_at_every_frame_is_found_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ghost_from_every_frame_keeps_nothing() {
     at_every_frame(Action::Ghost, Part::Before).await;
+}
+
+/// Only a second subscription on one stream is refused, as it is when a client means it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_that_arrives_twice_does_nothing_twice() {
+    let gateway = Gateway::memory().await;
+    let (verdict, proxy) = session(&gateway, "rehearsal", None).await;
+    verdict.unwrap();
+    let data = proxy.seen(0, Side::Client).into_iter().filter(|kind| *kind == Kind::Data).count();
+    let places = (0..data)
+        .map(|nth| Place { side: Side::Client, kind: Some(Kind::Data), nth, part: Part::Before })
+        .collect::<Vec<_>>();
+    let (outcomes, _) = at_all(&gateway, Action::Duplicate, &places).await;
+    let refused = "a subscription ended with invalid: this stream has its subscription";
+    let broken: Vec<_> = outcomes.iter().filter(|broken| !broken.ends_with(refused)).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+    assert_eq!(outcomes.len(), 2, "the session subscribes twice: {outcomes:#?}");
 }

@@ -116,7 +116,10 @@ impl Load {
             };
             let through = timeout(PATIENCE, settled).await;
             self.done.store(true, Ordering::SeqCst);
-            through.map_err(|_| self.left())
+            match through {
+                Ok(()) => Ok(()),
+                Err(_) => Err(self.left().await),
+            }
         };
         let publishers = futures_util::future::try_join_all((0..PUBLISHERS).map(|n| self.publish(n)));
         let workers = futures_util::future::try_join_all((0..WORKERS).map(|_| self.work()));
@@ -124,13 +127,14 @@ impl Load {
         self.verify().await
     }
 
-    fn left(&self) -> String {
+    async fn left(&self) -> String {
         format!(
-            "not through in {PATIENCE:?}: {} published, {} settled by the group, {} by the consumer, {} seen live",
+            "not through in {PATIENCE:?}: {} published, {} settled by the group, {} by the consumer, {} seen live, {:?}",
             self.published(),
             self.group.settled_count(),
             self.consumer.settled_count(),
-            self.live.lock().len()
+            self.live.lock().len(),
+            self.bus.lag(&self.event).await
         )
     }
 

@@ -6,7 +6,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -97,6 +97,9 @@ struct Shared {
     /// What each side of each connection has sent.
     seen: Mutex<Vec<[Vec<Kind>; 2]>>,
     refusing: AtomicBool,
+    /// The newest stream of a client, and the newest of which nothing that a client sends comes through.
+    newest: AtomicU32,
+    mute: AtomicU32,
     struck: AtomicUsize,
     /// What happens to all connections now.
     now: watch::Sender<Option<Action>>,
@@ -115,6 +118,8 @@ impl Proxy {
             plan: Box::new(plan),
             seen: Mutex::default(),
             refusing: AtomicBool::default(),
+            newest: AtomicU32::default(),
+            mute: AtomicU32::default(),
             struck: AtomicUsize::default(),
             now: watch::Sender::default(),
         });
@@ -149,6 +154,11 @@ impl Proxy {
     /// Whether new connections are reset at once.
     pub(crate) fn refuse(&self, refuse: bool) {
         self.shared.refusing.store(refuse, Ordering::SeqCst);
+    }
+
+    /// Lets no more data of the client through on the streams there are.
+    pub(crate) fn mute(&self) {
+        self.shared.mute.store(self.shared.newest.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
     /// Does this to every connection there is.
@@ -331,10 +341,16 @@ impl<'a> Direction<'a> {
         }
     }
 
+    fn is_mute(&self, stream: u32) -> bool {
+        let now = self.connection.shared.mute.load(Ordering::SeqCst);
+        self.muted.contains(&stream) || (self.side == Side::Client && stream <= now)
+    }
+
     /// Sends a frame on, unless something happens to it that ends this.
     async fn forward(&mut self, frame: &Frame, to: &mut WriteHalf<'_>) -> Result<Option<Action>> {
         let (nth, nth_of_kind) = self.connection.note(self.side, frame.kind);
-        if frame.kind == Kind::Data && self.muted.contains(&frame.stream) {
+        self.connection.shared.newest.fetch_max(frame.stream, Ordering::SeqCst);
+        if frame.kind == Kind::Data && self.is_mute(frame.stream) {
             return Ok(None);
         }
         let mut rest = &frame.bytes[..];

@@ -38,7 +38,7 @@ async fn restarted<F: Future<Output = ()>>(times: usize, end: impl Fn(Gateway) -
         running
     };
     let mut last = None;
-    let sum = load.under(async { last = Some(harm.await) }).await.unwrap();
+    let sum = Box::pin(load.under(async { last = Some(harm.await) })).await.unwrap();
     assert!(sum.messages >= (times + 1) * PROGRESS, "{sum:?}");
     sum
 }

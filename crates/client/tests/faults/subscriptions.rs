@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::{
     frame::Kind,
     proxy::{Action, Fault, Part, Place, Proxy, Side},
-    stage::{Gateway, connected, event, patient, soon, until},
+    stage::{CALL_TIMEOUT, Gateway, connected, event, patient, soon, until},
 };
 
 /// A gateway, a proxy before it, and a client that has made the event `orders` known.
@@ -251,4 +251,17 @@ async fn a_dropped_subscription_gives_back_what_it_had_not_yielded() {
     };
     soon(left).await;
     until("its session has ended", || scene.gateway.stats().sessions == 0).await;
+}
+
+#[tokio::test]
+async fn an_ack_that_its_stream_swallows_goes_by_a_call() {
+    let scene = Scene::set(|builder| builder).await;
+    let mut work = scene.subscribe(worker()).await;
+    scene.publish("a").await;
+    let delivery = next(&mut work).await;
+    scene.proxy.mute();
+    let since = Instant::now();
+    assert_eq!(soon(delivery.ack()).await.unwrap(), Settled::Acked);
+    assert!(since.elapsed() >= CALL_TIMEOUT, "the stream was not asked first");
+    assert_eq!(scene.proxy.connections(), 1);
 }
