@@ -128,13 +128,13 @@ impl Load {
     }
 
     async fn left(&self) -> String {
+        let lag = self.bus.lag(&self.event).await;
         format!(
-            "not through in {PATIENCE:?}: {} published, {} settled by the group, {} by the consumer, {} seen live, {:?}",
+            "not through in {PATIENCE:?}: {} published, {} settled by the group, {} by the consumer, {} seen live, {lag:?}",
             self.published(),
             self.group.settled_count(),
             self.consumer.settled_count(),
-            self.live.lock().len(),
-            self.bus.lag(&self.event).await
+            self.live.lock().len()
         )
     }
 
