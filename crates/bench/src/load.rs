@@ -1,5 +1,6 @@
 //! Load generators: one thread each, on a core of their own.
 
+pub(crate) mod pool;
 mod post;
 mod subscribe;
 
@@ -7,6 +8,7 @@ use std::{net::SocketAddr, process::Command, time::Duration};
 
 use clap::{Args, ValueEnum};
 
+pub(crate) use self::pool::Sizes;
 use crate::{
     Failure,
     process::{LOAD_CORE, Server, pinned},
@@ -66,6 +68,16 @@ pub(crate) fn command(
     load.args(["load", kind, "--address", &server.address.to_string()]);
     load.args(["--connections", &connections.to_string(), "--seconds", &seconds.to_string()]);
     load.args(rate.map(|rate| format!("--rate={rate}")));
+    Ok(load)
+}
+
+/// The load on a worker pool, as a process of its own: see [`pool::Options`] for the target.
+pub(crate) fn pool_command(target: &str, typed: bool, sizes: &Sizes) -> Result<Command, Failure> {
+    let mut load = pinned(LOAD_CORE, &std::env::current_exe()?);
+    load.args(["pool-load", target, "--in-flight", &sizes.in_flight.to_string()]);
+    load.args(["--members", &sizes.members.to_string(), "--seconds", &sizes.seconds.to_string()]);
+    load.args(["--payload", &sizes.payload.to_string()]);
+    load.args(typed.then_some("--typed"));
     Ok(load)
 }
 

@@ -6,6 +6,7 @@ mod idle;
 mod ingest;
 mod load;
 mod log;
+mod pool;
 mod process;
 mod report;
 
@@ -33,12 +34,17 @@ enum Bench {
     Idle(idle::Options),
     /// The embedded log: append until synced, and replay, beside plain writes and fdatasync.
     Log(log::Options),
+    /// A worker pool, publish to ack: in this process, and through the client and a gateway.
+    Pool(pool::Options),
     /// A floor on its own, as the other benchmarks start it.
     #[command(hide = true)]
     Floor(floor::Options),
     /// A load generator on its own, as the other benchmarks start it.
     #[command(hide = true)]
     Load(load::Options),
+    /// The load of a worker pool on its own.
+    #[command(hide = true)]
+    PoolLoad(load::pool::Options),
 }
 
 fn main() -> ExitCode {
@@ -47,8 +53,10 @@ fn main() -> ExitCode {
         Bench::Fanout(options) => fanout::run(&options),
         Bench::Idle(options) => idle::run(&options),
         Bench::Log(options) => log::run(&options),
+        Bench::Pool(options) => pool::run(&options),
         Bench::Floor(options) => floor::run(&options),
         Bench::Load(options) => load::run(&options),
+        Bench::PoolLoad(options) => load::pool::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,6 +25,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// Where a gateway's gRPC door is; that of a floor is its only one.
+    pub(crate) grpc: SocketAddr,
     /// Removed with the server.
     _data: Option<tempfile::TempDir>,
 }
@@ -38,7 +40,8 @@ impl Server {
         let mut line = String::new();
         let output = child.stdout.take().ok_or("the floor has no output")?;
         BufReader::new(output).read_line(&mut line)?;
-        Ok(Self { child, address: line.trim().parse()?, _data: None })
+        let address = line.trim().parse()?;
+        Ok(Self { child, address, grpc: address, _data: None })
     }
 
     /// The busgate binary beside this one, over `transport`.
@@ -51,10 +54,11 @@ impl Server {
         command.args(["--log-format", "json"]).current_dir(data.path());
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let log = child.stderr.take().ok_or("busgate has no log")?;
-        let (address, rest) = ready_address(BufReader::new(log))?;
+        let (line, rest) = ready_line(BufReader::new(log))?;
+        let (address, grpc) = (door(&line, "http")?, door(&line, "grpc")?);
         // The log must be read on, or the server blocks when the pipe is full.
         std::thread::spawn(move || std::io::copy(&mut rest.into_inner(), &mut std::io::sink()));
-        Ok(Self { child, address, _data: Some(data) })
+        Ok(Self { child, address, grpc, _data: Some(data) })
     }
 
     /// The processor time it has used so far.
@@ -82,17 +86,22 @@ impl Drop for Server {
     }
 }
 
-/// The ready line carries the address of each door.
-fn ready_address<R: Read>(mut log: BufReader<R>) -> Result<(SocketAddr, BufReader<R>), Failure> {
+/// The line of the log that says it is ready.
+fn ready_line<R: Read>(mut log: BufReader<R>) -> Result<(String, BufReader<R>), Failure> {
     let mut line = String::new();
     while log.read_line(&mut line)? > 0 {
-        if let Some(rest) = line.split("\"http\":\"").nth(1) {
-            let address = rest.split('"').next().unwrap_or_default();
-            return Ok((address.parse()?, log));
+        if line.contains("\"http\":\"") {
+            return Ok((line, log));
         }
         line.clear();
     }
     Err("busgate ended before it was ready".into())
+}
+
+/// The ready line carries the address of each door.
+fn door(line: &str, name: &str) -> Result<SocketAddr, Failure> {
+    let rest = line.split(&format!("\"{name}\":\"")).nth(1).ok_or("the ready line names no such door")?;
+    Ok(rest.split('"').next().unwrap_or_default().parse()?)
 }
 
 fn busgate_binary() -> Result<PathBuf, Failure> {

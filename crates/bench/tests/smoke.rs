@@ -56,3 +56,10 @@ fn idle_subscribers_are_weighed() {
     let rows = rows(&["idle", "--subscribers", "50", "--rounds", "1"]);
     assert!(!rows.is_empty(), "{rows:?}");
 }
+
+#[test]
+fn a_worker_pool_is_measured_here_and_behind_a_gateway() {
+    let rows = rows(&["pool", "--in-flight", "16", "--rounds", "1", "--seconds", "0.3"]);
+    assert_eq!(rows.len(), 6, "{rows:?}");
+    assert!(rows.iter().all(|row| !row.contains(" 0.0k ")), "{rows:?}");
+}
