@@ -19,15 +19,15 @@ type Image = [Vec<u8>; 3];
 type Shown = (Vec<(String, Vec<Arc<Message>>)>, Vec<Option<u64>>);
 
 thread_local! {
-    static GENUINE: (Image, Shown) = block_on(genuine());
+    static GENUINE: [(Image, Shown); 2] = block_on(genuine());
 }
 
-/// The files of a log that was killed, with messages before and after a checkpoint, and a group on its way.
-async fn genuine() -> (Image, Shown) {
+/// The files of a log with messages before and after a checkpoint and a group on its way: killed, and closed.
+async fn genuine() -> [(Image, Shown); 2] {
     let place = folder();
     let open = || LogTransport::open(LogConfig::new(place.path()));
     let log = needed(open().await);
-    needed(fill(&log, &event("a"), 60).await);
+    needed(fill(&log, &event("a"), 500).await);
     needed(log.close().await);
     drop(log);
     let log = needed(open().await);
@@ -41,19 +41,30 @@ async fn genuine() -> (Image, Shown) {
             needed(delivery.ack().await);
         }
     }
-    let image = FILES.map(|file| needed(fs::read(place.path().join(file))));
+    let killed = image(place.path());
     drop(group);
     needed(log.close().await);
+    [known(killed).await, known(image(place.path())).await]
+}
+
+fn image(place: &Path) -> Image {
+    FILES.map(|file| fs::read(place.join(file)).unwrap_or_default())
+}
+
+async fn known(image: Image) -> (Image, Shown) {
     let copy = folder();
     let shown = needed(show(copy.path(), &image).await);
-    assert_eq!(shown.0.iter().map(|(_, messages)| messages.len()).collect::<Vec<_>>(), [60, 30]);
+    assert_eq!(shown.0.iter().map(|(_, messages)| messages.len()).collect::<Vec<_>>(), [500, 30]);
     (image, shown)
 }
 
+/// The first byte says which log is damaged, the others how.
 pub(crate) fn run(bytes: &[u8]) {
-    GENUINE.with(|(genuine, expected)| {
+    let mut input = Input::new(bytes);
+    let was_closed = input.byte() % 2 == 1;
+    GENUINE.with(|[killed, closed]| {
+        let (genuine, expected) = if was_closed { closed } else { killed };
         let mut image = genuine.clone();
-        let mut input = Input::new(bytes);
         while !input.is_empty() {
             damage(&mut image, &mut input);
         }
@@ -78,8 +89,7 @@ fn is_older((name, messages): &(String, Vec<Arc<Message>>), (events, _): &Shown)
 fn damage(image: &mut Image, input: &mut Input<'_>) {
     let (what, file) = (input.byte(), input.byte());
     let Some(file) = image.get_mut(usize::from(file) % FILES.len()) else { return };
-    let at =
-        if file.is_empty() { 0 } else { usize::try_from(input.number()).unwrap_or_default() % file.len() };
+    let at = written(file, input.number());
     match what % 6 {
         0 => file.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << (what / 6 % 8)),
         1 => file.iter_mut().skip(at).zip(input.piece()).for_each(|(byte, new)| *byte = *new),
@@ -93,6 +103,13 @@ fn damage(image: &mut Image, input: &mut Input<'_>) {
             file.iter_mut().skip(at / 4096 * 4096).zip(page).for_each(|(byte, new)| *byte = new);
         }
     }
+}
+
+/// A place where something is written: most of a file is room that nobody looks at.
+fn written(file: &[u8], choice: u32) -> usize {
+    let places = || file.iter().enumerate().filter(|(_, byte)| **byte != 0).map(|(at, _)| at);
+    let count = places().count().max(1);
+    places().nth(usize::try_from(choice).unwrap_or_default() % count).unwrap_or_default()
 }
 
 async fn show(directory: &Path, image: &Image) -> Result<Shown> {

@@ -42,7 +42,7 @@ pub const TARGETS: [Target; 11] = [
     target("bodies", bodies::run, 20_000),
     target("configuration", configuration::run, 1_000),
     target("cursors", cursors::run, 2_000),
-    target("damage", damage::run, 100),
+    target("damage", damage::run, 300),
     target("frames", frames::run, 10_000),
     target("outgoing", outgoing::run, 4_000),
     target("queries", queries::run, 20_000),

@@ -28,6 +28,11 @@ fn split(query: &str) {
         Ok(read) => {
             let length: usize = read.iter().map(|(key, value)| key.len() + value.len()).sum();
             assert!(length <= query.len());
+            if !query.contains('%') {
+                let parts = query.split('&').filter(|pair| !pair.is_empty());
+                let plain = parts.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+                assert!(plain.eq(read.iter().map(|(key, value)| (&**key, &**value))), "{query}");
+            }
             let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
             let written: Vec<_> =
                 read.iter().map(|(key, value)| format!("{}={}", escaped(key), escaped(value))).collect();
