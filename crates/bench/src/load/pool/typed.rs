@@ -1,12 +1,10 @@
 //! The same load by the typed bus: values as JSON, a handler that does nothing, acks left to the bus.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use busgate_core::{Bus, Transport, bus::Event};
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -55,7 +53,7 @@ pub(super) async fn drive(transport: Arc<dyn Transport>, sizes: Sizes) -> Result
     for member in members {
         member.stop().await;
     }
-    Ok(std::mem::take(&mut *run.micros.lock().unwrap_or_else(PoisonError::into_inner)))
+    Ok(std::mem::take(&mut *run.micros.lock()))
 }
 
 impl Run {
@@ -65,7 +63,7 @@ impl Run {
 
     fn handled(&self, sent: u64) {
         self.room.add_permits(1);
-        self.micros.lock().unwrap_or_else(PoisonError::into_inner).push(self.now() - sent);
+        self.micros.lock().push(self.now() - sent);
     }
 
     async fn publish(&self, event: &Event<Work>, sizes: Sizes) -> Result<(), Failure> {
