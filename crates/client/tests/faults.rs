@@ -13,9 +13,6 @@ mod endpoints;
 #[path = "faults/frame.rs"]
 mod frame;
 #[cfg(test)]
-#[path = "faults/leaks.rs"]
-mod leaks;
-#[cfg(test)]
 #[path = "faults/ledger.rs"]
 mod ledger;
 #[cfg(test)]

@@ -54,7 +54,9 @@ async fn at_every_frame(action: Action, part: Part) {
         .collect();
     let (broken, struck) = at_all(&gateway, action, &places).await;
     assert!(broken.is_empty(), "{} of {} sessions broke: {broken:#?}", broken.len(), places.len());
-    assert!(struck + 3 * MORE >= places.len(), "only {struck} of {} faults happened", places.len());
+    // No two sessions have quite the same frames: what is gathered in one goes in two in another.
+    let rehearsed = places.len() - 2 * MORE;
+    assert!(struck * 4 >= rehearsed * 3, "only {struck} of {rehearsed} faults happened");
     until("no session is left", || gateway.stats().sessions == 0 && gateway.stats().in_flight == 0).await;
 }
 
