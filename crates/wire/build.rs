@@ -14,6 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()
+        .build_transport(false)
         .bytes(".")
         .btree_map(".")
         .codec_path("crate::codec::Codec")
