@@ -99,12 +99,20 @@ impl Topic {
         self.origin.at(offset).to_cursor()
     }
 
+    /// Why nothing can be done with it any more.
+    pub(crate) fn ended(&self, end: End) -> Error {
+        match end {
+            End::Unregistered => error::not_registered(&self.name),
+            End::Closed => error::closed(),
+        }
+    }
+
     /// Adds a batch, in order.
     pub(crate) fn publish(&self, now: Moment, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         let mut wakes = Wakes::default();
         let mut state = self.lock(now.wall);
-        if state.end.is_some() {
-            return batch.iter().map(|_| Err(error::not_registered(&self.name))).collect();
+        if let Some(end) = state.end {
+            return batch.iter().map(|_| Err(self.ended(end))).collect();
         }
         let before = state.history.end();
         let receipts = batch.into_iter().map(|message| self.append(&mut state, now.wall, message)).collect();

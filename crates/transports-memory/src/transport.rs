@@ -13,7 +13,6 @@ use crate::{
     burial::Letter,
     config::MemoryConfig,
     crew::Wakes,
-    error,
     member::Member,
     reader::Reader,
     registry::Registry,
@@ -69,8 +68,8 @@ impl MemoryTransport {
         let mut wakes = Wakes::default();
         let mut guard = topic.lock(self.registry.now().wall);
         let state = &mut *guard;
-        if state.end.is_some() {
-            return Err(error::not_registered(&topic.name));
+        if let Some(end) = state.end {
+            return Err(topic.ended(end));
         }
         let (start, gap) = topic.locate(&state.history, &options.start)?;
         let known = state.find_crew(holder).is_some();
@@ -95,8 +94,8 @@ impl MemoryTransport {
 
     fn read_unnamed(&self, topic: Arc<Topic>, start: &Start) -> Result<Subscription> {
         let state = topic.lock(self.registry.now().wall);
-        if state.end.is_some() {
-            return Err(error::not_registered(&topic.name));
+        if let Some(end) = state.end {
+            return Err(topic.ended(end));
         }
         let (next, gap) = topic.locate(&state.history, start)?;
         drop(state);
