@@ -285,6 +285,16 @@ impl Stage {
         Ok(())
     }
 
+    /// Waits until the event has no members left: across a network a dropped subscription takes a moment to leave, and
+    /// takes messages meanwhile.
+    ///
+    /// # Errors
+    /// When they stay.
+    pub async fn left(&self, event: &EventName) -> Verdict {
+        let gone = || async { Ok(self.transport.lag(event).await?.iter().all(|lag| lag.members == 0)) };
+        self.eventually("all members have left", gone).await
+    }
+
     /// A stage on another node over the same back end; `None` when there can be only one.
     pub async fn second(&self) -> Option<Self> {
         let transport = self.harness.open_second(&self.transport).await?;

@@ -170,6 +170,7 @@ pub async fn a_checkpoint_passed_by_retention_gives_one(stage: Stage) -> Verdict
         stage.publish(&event, ["first"]).await?;
         watch.ack_all(["first"]).await?;
         drop(watch);
+        stage.left(&event).await?;
         let held = overflow(&stage, &event, "m", MORE).await?;
         let mut watch = stage.subscribe(&event, options).await?;
         let gap = watch.gap().await?;
