@@ -49,7 +49,10 @@ impl fmt::Display for Unreachable {
 impl std::error::Error for Unreachable {}
 
 fn unreachable_at(server: &str, error: Error) -> Error {
-    let why = format!("can't reach a gateway at {server}: {}", error.message());
+    let why = match error.message() {
+        told if told.starts_with("can't reach") => told.to_owned(),
+        told => format!("can't reach a gateway at {server}: {told}"),
+    };
     Error::unavailable(why).with_source(Unreachable(error))
 }
 
