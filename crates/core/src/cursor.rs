@@ -4,8 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use crate::{Error, Result};
 
-/// The longest cursor, in bytes.
-pub const MAX_CURSOR_BYTES: usize = 512;
+/// The longest cursor, in bytes: room for the places of about two hundred partitions, and for a request's head.
+pub const MAX_CURSOR_BYTES: usize = 2048;
 
 /// The place of a message in its event: printable `[A-Za-z0-9_.:~-]`, 1 to [`MAX_CURSOR_BYTES`] bytes.
 ///

@@ -63,7 +63,7 @@ pub use self::{
         DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_IN_FLIGHT_BYTES, EventConfig, MAX_NACK_DELAY, Mode, RetryPolicy,
         Start, SubscribeOptions,
     },
-    position::Position,
+    position::{Places, Position},
     subscription::{Gap, Item, Subscription},
     tasks::Tasks,
     transport::{ConsumerLag, EventInfo, Page, ReadRequest, Transport},

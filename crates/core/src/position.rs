@@ -6,6 +6,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{Cursor, Error, EventName, Passed, Result};
 
+mod places;
+
+pub use places::Places;
+
 /// Two numbers of 16 digits, a check of 8, and the dashes between them.
 const LONGEST: usize = 16 + 1 + 16 + 1 + 8;
 
@@ -75,18 +79,12 @@ impl Position {
         Cursor::new(std::str::from_utf8(text).unwrap_or_default())
     }
 
-    /// What [`Transport::passed`](crate::Transport::passed) answers, for cursors that are positions. A message of
-    /// another life than the reader's is one that it did not have.
+    /// The same as [`Places::passed`].
     ///
     /// # Errors
-    /// `invalid` when one of them is no position, or they are of different events.
+    /// As there.
     pub fn passed(reader: &Cursor, message: &Cursor) -> Result<Passed> {
-        let (reader, message) = (Self::parse(reader)?, Self::parse(message)?);
-        if reader.check != message.check {
-            return Err(Self::foreign());
-        }
-        let had = reader.life == message.life && message.next <= reader.next;
-        Ok(if had { Passed::Had } else { Passed::NewFromHere })
+        Places::passed(reader, message)
     }
 
     /// The error for a cursor that is not one of the event it is used for.
