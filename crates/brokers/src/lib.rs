@@ -1,0 +1,1 @@
+//! Real brokers for tests and benchmarks: started, paused, killed and started again.

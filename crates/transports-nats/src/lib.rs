@@ -1,0 +1,1 @@
+//! NATS JetStream behind the one contract of busgate.
