@@ -19,13 +19,15 @@ pub use self::{
     source::{Environment, Origin, Sources},
 };
 use self::{key::KEYS, raw::Raw};
-use crate::registry::TransportUrl;
+use crate::registry::{TransportUrl, without_secrets};
 
 /// Everything `busgate serve` can be told. `busgate config defaults` lists the keys.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where messages live.
     pub transport: TransportUrl,
+    /// Whether to keep trying when the transport can't be reached at the start.
+    pub wait: bool,
     /// What an event gets where its own configuration is silent; `None` is the transport's own default.
     pub defaults: EventConfig,
     /// Where HTTP is served.
@@ -136,6 +138,7 @@ impl Config {
         let raw = Raw::read(sources)?;
         let config = Self {
             transport: transport(&raw)?,
+            wait: raw.get("wait")?,
             defaults: EventConfig {
                 dedup_window: None,
                 retention_age: raw.find("retention.age"),
@@ -198,7 +201,7 @@ fn transport(raw: &Raw) -> Result<TransportUrl, Vec<ConfigError>> {
     let dev: bool = raw.get("dev")?;
     let text = if dev && origin == Origin::Default { "memory:".to_owned() } else { text };
     let url: TransportUrl = text.parse().map_err(|allowed: String| {
-        vec![ConfigError::new("transport", &format!("\"{text}\""), &origin, &allowed)]
+        vec![ConfigError::new("transport", &format!("\"{}\"", without_secrets(&text)), &origin, &allowed)]
     })?;
     let Some(directory) = raw.find::<String>("data_dir") else { return Ok(url) };
     url.with_directory(PathBuf::from(&directory)).map_err(|allowed| {

@@ -11,10 +11,14 @@ use busgate_core::{Capabilities, Clock, Error, EventConfig, Result, Transport};
 use busgate_transports_log::{LogConfig, LogTransport};
 use busgate_transports_memory::{MemoryConfig, MemoryTransport};
 
-/// Where messages live, as a checked URL.
+mod shown;
+
+pub(crate) use self::shown::without_secrets;
+
+/// Where messages live, as a checked URL. It is shown without credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportUrl {
-    text: String,
+    shown: String,
     backend: Backend,
 }
 
@@ -43,7 +47,7 @@ impl FromStr for TransportUrl {
             }
             _ => return Err(ALLOWED.into()),
         };
-        Ok(Self { text: url.to_owned(), backend })
+        Ok(Self { shown: without_secrets(url), backend })
     }
 }
 
@@ -57,12 +61,20 @@ impl TransportUrl {
         }
     }
 
+    /// Whether other nodes may be on the same transport.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        match self.backend {
+            Backend::Memory(_) | Backend::Log(_) => false,
+        }
+    }
+
     /// The same transport with its data in `directory`.
     pub(crate) fn with_directory(self, directory: PathBuf) -> std::result::Result<Self, String> {
         match self.backend {
             Backend::Memory(_) => Err("a data directory needs a transport that keeps data: log:".into()),
             Backend::Log(_) => {
-                Ok(Self { text: format!("log:{}", directory.display()), backend: Backend::Log(directory) })
+                Ok(Self { shown: format!("log:{}", directory.display()), backend: Backend::Log(directory) })
             }
         }
     }
@@ -98,7 +110,7 @@ pub(crate) fn capabilities() -> [(&'static str, Capabilities); 2] {
 
 impl fmt::Display for TransportUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.shown)
     }
 }
 

@@ -57,6 +57,9 @@ pub(super) struct Serve {
     /// Where messages live: memory: or log:DIR [default: log:./busgate-data].
     #[arg(long, value_name = "URL")]
     transport: Option<String>,
+    /// Keep trying when the transport can't be reached at the start, instead of ending with exit code 69.
+    #[arg(long)]
+    wait: bool,
     /// Where REST, SSE and WebSocket are served [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
@@ -97,9 +100,8 @@ impl Serve {
         ];
         let mut flags: Vec<_> =
             texts.into_iter().filter_map(|(key, text)| Some((key, text.clone()?))).collect();
-        if self.dev {
-            flags.push(("dev", "true".into()));
-        }
+        let switches = [("dev", self.dev), ("wait", self.wait)];
+        flags.extend(switches.into_iter().filter(|(_, on)| *on).map(|(key, _)| (key, "true".into())));
         flags
     }
 }

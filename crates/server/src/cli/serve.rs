@@ -53,8 +53,16 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 async fn serve_until_told(config: Config) -> std::io::Result<ExitCode> {
     let (transport, open) = (config.transport.to_string(), config.keys.is_empty());
-    let signals = Signals::new()?;
-    let server = match Server::builder().config(config).start().await {
+    let own_secret = config.transport.is_shared() && config.ack_secret.is_none();
+    let mut signals = Signals::new()?;
+    let started = tokio::select! {
+        started = Server::builder().config(config).start() => started,
+        () = signals.next() => {
+            tracing::info!("told to end before it was ready");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let server = match started {
         Ok(server) => server,
         Err(error) => {
             complain(&error.to_string());
@@ -65,6 +73,11 @@ async fn serve_until_told(config: Config) -> std::io::Result<ExitCode> {
     if open {
         tracing::warn!(
             "no API keys are configured: serving this machine only, and everyone on it may do everything"
+        );
+    }
+    if own_secret {
+        tracing::warn!(
+            "no ack_secret is configured: other nodes on this transport can't settle what this one delivers"
         );
     }
     let addresses = server.addresses();

@@ -71,6 +71,12 @@ pub(crate) const KEYS: &[Key] = &[
         "where messages live: log:DIR, or memory: with options like memory:?max_messages=1000",
     ),
     key(
+        "wait",
+        Kind::Switch,
+        "false",
+        "at the start, keep trying to reach the transport instead of ending with exit code 69",
+    ),
+    key(
         "data_dir",
         Kind::Text,
         "",

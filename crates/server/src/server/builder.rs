@@ -1,10 +1,11 @@
 //! Putting a server together: from a configuration, or piece by piece.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use busgate_core::{
-    AckSecret, AllowAll, Authorizer, Gateway, GatewayConfig, Rule, SystemClock, Tasks, Transport,
+    AckSecret, AllowAll, Authorizer, Clock, Error, Gateway, GatewayConfig, Retry, Rule, SystemClock, Tasks,
+    Transport,
 };
 
 use tokio::sync::Mutex;
@@ -20,6 +21,12 @@ use crate::{
     listen::{Listener, Service},
     metrics::Metrics,
 };
+
+/// How long after a first attempt to reach the transport the second comes; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest pause between two attempts to reach the transport.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A server to be. What is not set is as in the configuration's defaults; a listener that is not set is not there.
 #[derive(Debug, Default)]
@@ -102,7 +109,7 @@ impl ServerBuilder {
     /// Opens the transport and the doors.
     ///
     /// # Errors
-    /// When the transport can't be opened or an address not listened on; and when everybody could reach a server that
+    /// When the transport can't be opened (unless the configuration says to `wait`) or an address not listened on; and when everybody could reach a server that
     /// asks nobody who he is.
     pub async fn start(self) -> Result<Server, StartError> {
         self.refuse_to_be_open()?;
@@ -114,8 +121,8 @@ impl ServerBuilder {
         let (transport, directory) = match self.transport {
             Some(transport) => (transport, None),
             None => {
-                let opened = config.transport.open(Arc::clone(&clock), &config.defaults).await;
-                (opened.map_err(StartError::Transport)?, config.transport.directory())
+                let opened = open(&config, &clock).await.map_err(StartError::Transport)?;
+                (opened, config.transport.directory())
             }
         };
         let secret =
@@ -144,6 +151,20 @@ impl ServerBuilder {
             ))),
             None => Ok(()),
         }
+    }
+}
+
+/// Opens the configured transport; tries again and again when that is asked for and may help.
+async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Transport>, Error> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let error = match config.transport.open(Arc::clone(clock), &config.defaults).await {
+            Err(error) if config.wait && error.retry() != Retry::Never => error,
+            opened => return opened,
+        };
+        tracing::warn!(%error, transport = %config.transport, ?pause, "the transport can't be reached yet");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
