@@ -52,7 +52,10 @@ pub use self::{
         MAX_PAGE, MAX_PAGE_BYTES, Outbound, Outgoing, Session, SettleAction, SettleAnswer, SettleRequest,
         SlowPolicy, Stats, SubscribeRequest,
     },
-    group::{DEFAULT_MAX_HELD, Group, MAX_ERROR_BYTES, Moment, Outcome, Reason, Slot, Story, Taken},
+    group::{
+        DEFAULT_MAX_HELD, Group, MAX_ERROR_BYTES, Moment, Outcome, Reason, Slot, Standing, Story, Taken,
+        Unfinished,
+    },
     health::{Health, HealthStatus},
     lease::{Holder, LeaseToken, MAX_ENTRY_BYTES, Nack, Settled, Settlement, Verb},
     limits::{DEFAULT_MAX_PAYLOAD_BYTES, HARD_MAX_PAYLOAD_BYTES, Limits},

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{Message, MessageId, Settled, Timestamp};
 
+mod handover;
 mod model;
 mod order;
 mod restart;

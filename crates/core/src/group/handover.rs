@@ -1,0 +1,94 @@
+//! What the next owner of a group has to know, for owners that keep it in a form of their own.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use tokio::time::Instant;
+
+use super::{
+    DEFAULT_MAX_HELD, Group,
+    entry::{Entry, State},
+    first_epoch,
+    lanes::Lanes,
+    ledger::Ledger,
+    order::Order,
+};
+use crate::RetryPolicy;
+
+/// A message that a group has seen and is not done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Where it stands.
+    pub offset: u64,
+    /// Deliveries that count, a running one among them.
+    pub attempts: u32,
+    /// Of the last delivery; 0 when there was none that is remembered.
+    pub epoch: u64,
+    /// Whether the token of that delivery still settles.
+    pub open: bool,
+    /// What it waits for.
+    pub standing: Standing,
+}
+
+/// What an unfinished message waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// For its first taker, or for the earlier message of its key.
+    Fresh,
+    /// For the next taker.
+    Back,
+    /// For this time.
+    Waiting(Instant),
+    /// For the end of its lease at this time.
+    Leased(Instant),
+}
+
+impl Group {
+    /// Every message the group is not done with, by offset. One that is on its way to the dead letters counts as back.
+    pub fn unfinished(&self) -> impl ExactSizeIterator<Item = Unfinished> + '_ {
+        self.ledger.iter().map(|(offset, entry)| {
+            let standing = match entry.state {
+                State::Leased { deadline, .. } => Standing::Leased(deadline),
+                State::Waiting(due) => Standing::Waiting(due),
+                State::Parked | State::Ready if entry.attempts == 0 && entry.epoch == 0 => Standing::Fresh,
+                State::Parked | State::Ready | State::Dying { .. } => Standing::Back,
+            };
+            Unfinished { offset, attempts: entry.attempts, epoch: entry.epoch, open: entry.open, standing }
+        })
+    }
+
+    /// The group of another owner, as [`Group::unfinished`] told it: everything else below `frontier` is done. Leases
+    /// run on, without a member here. `generation` as for [`Group::new`].
+    #[must_use]
+    pub fn resume(
+        frontier: u64,
+        generation: u32,
+        policy: &Arc<RetryPolicy>,
+        unfinished: impl IntoIterator<Item = Unfinished>,
+    ) -> Self {
+        let mut ledger = Ledger::default();
+        let mut unlearned = VecDeque::new();
+        for known in unfinished.into_iter().filter(|known| known.offset < frontier) {
+            let mut entry = Entry::fresh(None, Arc::clone(policy));
+            (entry.attempts, entry.epoch, entry.open) = (known.attempts, known.epoch, known.open);
+            entry.state = match known.standing {
+                Standing::Fresh => State::Parked,
+                Standing::Back => State::Ready,
+                Standing::Waiting(due) => State::Waiting(due),
+                Standing::Leased(deadline) => State::Leased { member: 0, deadline },
+            };
+            ledger.insert(known.offset, entry);
+            unlearned.push_back(known.offset);
+        }
+        Self {
+            frontier,
+            next_epoch: first_epoch(generation),
+            policy: Arc::clone(policy),
+            ledger,
+            lanes: Lanes::default(),
+            order: Order::default(),
+            unlearned,
+            max_held: DEFAULT_MAX_HELD,
+            missed: 0,
+        }
+    }
+}
