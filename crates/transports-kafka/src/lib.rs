@@ -1,1 +1,23 @@
 //! Apache Kafka behind the one contract of busgate.
+//!
+//! An event is a topic; what a topic can't say rides in headers. Broadcast reads without a consumer group; worker groups
+//! and named consumers are Kafka groups whose members keep what is unfinished in the metadata of their commits.
+
+mod admin;
+mod asker;
+mod clients;
+mod codec;
+mod config;
+mod error;
+mod event;
+mod group;
+mod producer;
+mod registry;
+mod shared;
+mod tap;
+mod transport;
+
+pub use self::{
+    config::{Acks, GroupProtocol, KafkaConfig, Mechanism, Sasl, Tls, Unkeyed},
+    transport::KafkaTransport,
+};

@@ -1,0 +1,198 @@
+//! How clients of librdkafka are made: one place for every setting.
+
+use std::sync::Arc;
+
+use busgate_core::{Error, Result};
+use parking_lot::Mutex;
+use rdkafka::{
+    ClientConfig, ClientContext,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    consumer::ConsumerContext,
+    error::KafkaError,
+    types::RDKafkaErrorCode as Code,
+};
+
+use crate::{
+    config::{Acks, KafkaConfig},
+    error,
+};
+
+/// Makes clients.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    base: ClientConfig,
+    config: Arc<KafkaConfig>,
+    context: Context,
+}
+
+/// What clients tell beside their answers: it goes to the log, and what can't be waited out is kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Context {
+    refusal: Arc<Mutex<Option<Code>>>,
+}
+
+impl Context {
+    /// Why the broker refuses the connection, if it last did.
+    pub(crate) fn refusal(&self) -> Option<Code> {
+        *self.refusal.lock()
+    }
+
+    fn note(&self, code: Code) {
+        let refused = matches!(
+            code,
+            Code::Authentication
+                | Code::SaslAuthenticationFailed
+                | Code::UnsupportedSASLMechanism
+                | Code::SSL
+        );
+        if refused {
+            *self.refusal.lock() = Some(code);
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+                tracing::debug!(facility, message, "librdkafka");
+            }
+            // A broker that is away is told on every attempt: whoever waits for it gets the error.
+            _ => tracing::warn!(facility, message, "librdkafka"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(code) = error.rdkafka_error_code() {
+            self.note(code);
+        }
+        tracing::debug!(%error, reason, "a client of kafka has trouble");
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+}
+
+impl ConsumerContext for Context {}
+
+impl Clients {
+    pub(crate) fn new(config: &Arc<KafkaConfig>) -> Self {
+        let mut base = ClientConfig::new();
+        base.set("bootstrap.servers", &config.servers)
+            .set("client.id", "busgate")
+            .set("allow.auto.create.topics", "false")
+            .set("socket.nagle.disable", "true")
+            .set("log.connection.close", "false")
+            .set("reconnect.backoff.ms", "100")
+            .set("reconnect.backoff.max.ms", "2000")
+            .set("topic.metadata.refresh.fast.interval.ms", "50")
+            .set("metadata.max.age.ms", "60000");
+        secure(&mut base, config);
+        for (key, value) in &config.client {
+            base.set(key, value);
+        }
+        base.set_log_level(RDKafkaLogLevel::Warning);
+        Self { base, config: Arc::clone(config), context: Context::default() }
+    }
+
+    /// What all clients tell beside their answers.
+    pub(crate) fn context(&self) -> Context {
+        self.context.clone()
+    }
+
+    /// The settings of an admin client.
+    pub(crate) fn admin(&self) -> ClientConfig {
+        self.base.clone()
+    }
+
+    /// The settings of the producer.
+    pub(crate) fn producer(&self) -> ClientConfig {
+        let config = &self.config;
+        let mut settings = self.base.clone();
+        let all = config.acks == Acks::All;
+        settings
+            .set("acks", if all { "all" } else { "1" })
+            .set("enable.idempotence", if all { "true" } else { "false" })
+            .set("linger.ms", config.linger.as_millis().to_string())
+            .set("compression.type", &config.compression)
+            .set("message.timeout.ms", config.timeout.as_millis().to_string())
+            .set("topic.metadata.propagation.max.ms", config.timeout.as_millis().to_string());
+        self.unless_asked(&mut settings, "message.max.bytes", "17825792");
+        settings
+    }
+
+    /// The settings of a consumer that is told what to read and from where, and is in no group.
+    pub(crate) fn reader(&self, wait_ms: u32) -> ClientConfig {
+        let mut settings = self.base.clone();
+        settings
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest");
+        for (key, value) in [
+            ("fetch.wait.max.ms", wait_ms.to_string().as_str()),
+            ("fetch.error.backoff.ms", "50"),
+            ("queued.min.messages", "4000"),
+            ("queued.max.messages.kbytes", "16384"),
+            ("fetch.queue.backoff.ms", "10"),
+        ] {
+            self.unless_asked(&mut settings, key, value);
+        }
+        settings
+    }
+
+    /// Makes a client.
+    ///
+    /// # Errors
+    /// `invalid` when librdkafka does not know a setting; it names the setting.
+    pub(crate) fn make<T>(&self, settings: &ClientConfig) -> Result<T>
+    where
+        T: FromClientConfigAndContext<Context>,
+    {
+        settings.create_with_context(self.context()).map_err(refused)
+    }
+
+    fn unless_asked(&self, settings: &mut ClientConfig, key: &str, value: &str) {
+        if !self.config.client.contains_key(key) {
+            settings.set(key, value);
+        }
+    }
+}
+
+/// What a client that can't be made means. The value may be a secret: it is not repeated.
+pub(crate) fn refused(error: KafkaError) -> Error {
+    match error {
+        KafkaError::ClientConfig(_, why, key, _) => {
+            Error::invalid(format!("kafka setting `{key}`: {}", why.to_lowercase()))
+        }
+        KafkaError::ClientCreation(why) => Error::invalid(format!("the kafka client can't be made: {why}")),
+        other => error::failed("the kafka client can't be made", other),
+    }
+}
+
+fn secure(settings: &mut ClientConfig, config: &KafkaConfig) {
+    let protocol = match (&config.tls, &config.sasl) {
+        (None, None) => "plaintext",
+        (Some(_), None) => "ssl",
+        (None, Some(_)) => "sasl_plaintext",
+        (Some(_), Some(_)) => "sasl_ssl",
+    };
+    settings.set("security.protocol", protocol);
+    if let Some(sasl) = &config.sasl {
+        settings
+            .set("sasl.mechanism", sasl.mechanism.as_str())
+            .set("sasl.username", &sasl.user)
+            .set("sasl.password", &sasl.password);
+    }
+    let Some(tls) = &config.tls else { return };
+    for (key, path) in [
+        ("ssl.ca.location", &tls.ca),
+        ("ssl.certificate.location", &tls.cert),
+        ("ssl.key.location", &tls.key),
+    ] {
+        if let Some(path) = path {
+            settings.set(key, path.to_string_lossy());
+        }
+    }
+    if tls.any_host {
+        settings.set("ssl.endpoint.identification.algorithm", "none");
+    }
+}

@@ -1,0 +1,158 @@
+//! Records as messages and messages as records: the payload as it is, everything else in headers.
+
+use busgate_core::{Message, MessageId, Metadata, Timestamp};
+use bytes::Bytes;
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
+
+use crate::producer::Draft;
+
+/// The header that has a message's id.
+pub(crate) const ID: &str = "busgate-id";
+/// The header that has a message's publisher.
+pub(crate) const SOURCE: &str = "busgate-source";
+/// The header that has the media type of a payload.
+pub(crate) const CONTENT_TYPE: &str = "content-type";
+/// What all headers of ours begin with, beside the content type.
+pub(crate) const OWN: &str = "busgate-";
+/// What a metadata key that would be taken for a header of ours is written after.
+const META: &str = "busgate-meta-";
+/// What headers of the machinery of groups begin with.
+pub(crate) const MACHINERY: &str = "busgate-x-";
+/// What headers begin with that NATS reads: they are as much ours, so that a message can go from broker to broker.
+const NATS: &str = "nats-";
+
+/// Where a record is in its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    /// The partition.
+    pub(crate) partition: i32,
+    /// The offset in it.
+    pub(crate) offset: i64,
+}
+
+impl Place {
+    /// The place of a record.
+    pub(crate) fn of(record: &BorrowedMessage<'_>) -> Self {
+        Self { partition: record.partition(), offset: record.offset() }
+    }
+}
+
+/// The headers a message has on Kafka.
+pub(crate) fn headers(message: &Message) -> OwnedHeaders {
+    let mut headers = OwnedHeaders::new_with_capacity(message.metadata.len() + 3)
+        .insert(Header { key: ID, value: Some(message.id.as_str()) });
+    if !message.source.is_empty() {
+        headers = headers.insert(Header { key: SOURCE, value: Some(&message.source) });
+    }
+    if let Some(kind) = &message.content_type {
+        headers = headers.insert(Header { key: CONTENT_TYPE, value: Some(kind) });
+    }
+    for (key, value) in &message.metadata {
+        headers = if is_ours(key) {
+            headers.insert(Header { key: &format!("{META}{key}"), value: Some(value) })
+        } else {
+            headers.insert(Header { key, value: Some(value) })
+        };
+    }
+    headers
+}
+
+/// The record of a message.
+pub(crate) fn draft<'a>(topic: &'a str, partition: i32, message: &'a Message) -> Draft<'a> {
+    Draft {
+        topic,
+        partition,
+        key: message.key.as_ref().map(String::as_bytes),
+        payload: Some(&message.payload),
+        headers: Some(headers(message)),
+        // Zero is "now" to librdkafka, and what is before the epoch is no time to Kafka.
+        timestamp: Some(message.timestamp.as_millis()).filter(|millis| *millis > 0),
+    }
+}
+
+/// The message that a record holds, whoever wrote it.
+pub(crate) fn message(record: &BorrowedMessage<'_>) -> Message {
+    let place = Place::of(record);
+    let (mut id, mut source, mut content_type) = (None, String::new(), None);
+    let mut metadata = Metadata::new();
+    for header in record.headers().into_iter().flat_map(Headers::iter) {
+        let Some(value) = header.value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
+        match header.key {
+            ID => id = MessageId::new(value).ok(),
+            SOURCE => value.clone_into(&mut source),
+            key if key.eq_ignore_ascii_case(CONTENT_TYPE) => content_type = Some(value.to_owned()),
+            "" => {}
+            // What travels with the machinery of groups is not the publisher's.
+            key if key.starts_with(MACHINERY) => {}
+            key => {
+                metadata.insert(key.strip_prefix(META).unwrap_or(key).to_owned(), value.to_owned());
+            }
+        }
+    }
+    Message {
+        id: id.unwrap_or_else(|| native_id(place)),
+        source,
+        payload: Bytes::copy_from_slice(record.payload().unwrap_or_default()),
+        metadata,
+        timestamp: record.timestamp().to_millis().map(Timestamp::from_millis).unwrap_or_default(),
+        key: record.key().map(|key| String::from_utf8_lossy(key).into_owned()),
+        content_type,
+    }
+}
+
+/// The id alone, for whoever needs no more; `None` for a record that has none of ours.
+pub(crate) fn id(record: &BorrowedMessage<'_>) -> Option<MessageId> {
+    let headers = record.headers()?;
+    let header = headers.iter().find(|header| header.key == ID)?;
+    MessageId::new(std::str::from_utf8(header.value?).ok()?).ok()
+}
+
+/// The id of a record that has none: the same on every node and at every reading.
+fn native_id(Place { partition, offset }: Place) -> MessageId {
+    MessageId::new(format!("{partition}-{offset}")).unwrap_or_else(|_| MessageId::generate())
+}
+
+/// Whether a metadata key would be read as a header of ours.
+fn is_ours(key: &str) -> bool {
+    let begins = |with: &str| key.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    key.eq_ignore_ascii_case(CONTENT_TYPE) || begins(OWN) || begins(NATS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(message: &Message) -> Vec<(String, String)> {
+        let headers = headers(message);
+        let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap().to_vec()).unwrap();
+        headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
+    }
+
+    #[test]
+    fn absent_values_are_left_out() {
+        let message = Message::new(MessageId::new("a").unwrap(), "x");
+        assert_eq!(pairs(&message), [("busgate-id".to_owned(), "a".to_owned())]);
+    }
+
+    #[test]
+    fn a_metadata_key_like_a_header_of_ours_is_written_apart() {
+        let mut message = Message::new(MessageId::new("a").unwrap(), "x");
+        for key in ["Content-Type", "BUSGATE-id", "Nats-Msg-Id", "plain"] {
+            message.metadata.insert(key.into(), "v".into());
+        }
+        let keys: Vec<_> = pairs(&message).into_iter().map(|(key, _)| key).collect();
+        let wanted = [
+            "busgate-id",
+            "busgate-meta-BUSGATE-id",
+            "busgate-meta-Content-Type",
+            "busgate-meta-Nats-Msg-Id",
+            "plain",
+        ];
+        assert_eq!(keys, wanted);
+    }
+
+    #[test]
+    fn a_native_id_is_its_place() {
+        assert_eq!(native_id(Place { partition: 3, offset: 17 }).as_str(), "3-17");
+    }
+}

@@ -1,0 +1,340 @@
+//! The URL, part by part.
+
+use std::{fs, path::PathBuf};
+
+use busgate_core::{Error, EventName, Result};
+
+use super::{
+    Acks, DEFAULT_PORT, GroupProtocol, KafkaConfig, MAX_TOPIC_BYTES, Mechanism, Sasl, Tls, Unkeyed,
+    text::{choice, decoded, duration, number},
+};
+
+/// Every option but `map.<event>` and `client.<key>`, for whoever wrote another one.
+const OPTIONS: &str = "prefix, security, sasl, user, password, password_file, tls_ca, tls_cert, tls_key, tls_verify, \
+    acks, linger_ms, compression, partitions, replication, min_insync_replicas, group_protocol, unkeyed, timeout, \
+    connect_timeout, dedup_window, max_dedup_ids, retention_age, retention_bytes, tail_messages, tail_bytes, \
+    map.<event>, client.<key>";
+
+/// Settings of librdkafka that the transport itself relies on, or has an option for.
+const RESERVED: [&str; 22] = [
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "security.protocol",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.username",
+    "sasl.password",
+    "acks",
+    "request.required.acks",
+    "linger.ms",
+    "queue.buffering.max.ms",
+    "compression.type",
+    "compression.codec",
+    "enable.idempotence",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "auto.offset.reset",
+    "group.id",
+    "group.protocol",
+    "transactional.id",
+    "message.timeout.ms",
+];
+
+/// What is said of the connection's security, before it is known to fit together.
+#[derive(Default)]
+struct Security {
+    tls: Option<bool>,
+    files: Tls,
+    has_files: bool,
+    mechanism: Option<Mechanism>,
+    user: Option<String>,
+    password: Option<String>,
+}
+
+pub(super) fn parse(url: &str) -> Result<KafkaConfig> {
+    // The URL may have a password in it: it is not repeated.
+    let rest = url
+        .strip_prefix("kafka://")
+        .ok_or_else(|| Error::invalid("the transport must begin with `kafka://`"))?;
+    let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = authority.trim_end_matches('/');
+    let (login, hosts) =
+        authority.rsplit_once('@').map_or((None, authority), |(login, hosts)| (Some(login), hosts));
+    let mut config = KafkaConfig::new(servers(hosts)?);
+    let mut security = Security::default();
+    if let Some(login) = login {
+        let (user, password) = login.split_once(':').map_or((login, None), |(user, word)| (user, Some(word)));
+        security.user = Some(decoded("the user of the URL", user)?);
+        security.password = password.map(|word| decoded("the password of the URL", word)).transpose()?;
+    }
+    for option in query.split('&').filter(|option| !option.is_empty()) {
+        let (key, value) = option
+            .split_once('=')
+            .ok_or_else(|| Error::invalid(format!("kafka option `{option}` must be key=value")))?;
+        let value = decoded(&format!("kafka option `{key}`"), value)?;
+        if !security.set(key, &value)? {
+            set(&mut config, key, &value)?;
+        }
+    }
+    security.apply(&mut config)?;
+    check(&config)?;
+    Ok(config)
+}
+
+/// The brokers, each with a port.
+fn servers(hosts: &str) -> Result<String> {
+    let server = |host: &str| {
+        let bare = host.rsplit_once(']').map_or(host, |(_, port)| port);
+        let named = match bare.rsplit_once(':') {
+            None => return Ok(format!("{host}:{DEFAULT_PORT}")),
+            Some((_, port)) => port.parse::<u16>().is_ok(),
+        };
+        let known = named && !host.starts_with(':');
+        known.then(|| host.to_owned()).ok_or_else(|| Error::invalid(format!("`{host}` must be host:port")))
+    };
+    if hosts.is_empty() || hosts.split(',').any(str::is_empty) || hosts.contains('/') {
+        return Err(Error::invalid(
+            "the transport must be `kafka://host:port`, with more hosts after commas",
+        ));
+    }
+    Ok(hosts.split(',').map(server).collect::<Result<Vec<_>>>()?.join(","))
+}
+
+impl Security {
+    /// Takes an option in, if it is one of these.
+    fn set(&mut self, key: &str, value: &str) -> Result<bool> {
+        match key {
+            "security" => self.tls = Some(choice(key, value, &[("plaintext", false), ("tls", true)])?),
+            "sasl" => {
+                let choices = [
+                    ("plain", Mechanism::Plain),
+                    ("scram-sha-256", Mechanism::ScramSha256),
+                    ("scram-sha-512", Mechanism::ScramSha512),
+                ];
+                self.mechanism = Some(choice(key, value, &choices)?);
+            }
+            "user" => once(key, &mut self.user, value.to_owned())?,
+            "password" => once(key, &mut self.password, value.to_owned())?,
+            "password_file" => {
+                let text = fs::read_to_string(value).map_err(|error| {
+                    Error::invalid(format!("kafka option `{key}`: can't read `{value}`: {error}"))
+                })?;
+                once(key, &mut self.password, text.trim_end_matches(['\r', '\n']).to_owned())?;
+            }
+            "tls_ca" => self.file(value, |tls| &mut tls.ca),
+            "tls_cert" => self.file(value, |tls| &mut tls.cert),
+            "tls_key" => self.file(value, |tls| &mut tls.key),
+            "tls_verify" => {
+                self.files.any_host = choice(key, value, &[("full", false), ("ca", true)])?;
+                self.has_files = true;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn file(&mut self, path: &str, field: impl FnOnce(&mut Tls) -> &mut Option<PathBuf>) {
+        *field(&mut self.files) = Some(path.into());
+        self.has_files = true;
+    }
+
+    fn apply(self, config: &mut KafkaConfig) -> Result<()> {
+        if self.tls == Some(false) && self.has_files {
+            return Err(Error::invalid("kafka options `tls_…` need `security=tls`"));
+        }
+        if self.files.cert.is_some() != self.files.key.is_some() {
+            return Err(Error::invalid("kafka options `tls_cert` and `tls_key` go together"));
+        }
+        config.tls = (self.tls == Some(true) || self.has_files).then_some(self.files);
+        config.sasl = match (self.mechanism, self.user, self.password) {
+            (None, None, None) => None,
+            (mechanism, Some(user), Some(password)) => {
+                Some(Sasl { mechanism: mechanism.unwrap_or(Mechanism::Plain), user, password })
+            }
+            _ => return Err(Error::invalid("kafka options `sasl`, `user` and `password` go together")),
+        };
+        Ok(())
+    }
+}
+
+fn once(key: &str, field: &mut Option<String>, value: String) -> Result<()> {
+    if field.is_some() {
+        return Err(Error::invalid(format!("kafka option `{key}` is said a second time")));
+    }
+    *field = Some(value);
+    Ok(())
+}
+
+fn set(config: &mut KafkaConfig, key: &str, value: &str) -> Result<()> {
+    match key {
+        "prefix" => value.clone_into(&mut config.prefix),
+        "acks" => {
+            config.acks = choice(key, value, &[("all", Acks::All), ("-1", Acks::All), ("1", Acks::Leader)])?;
+        }
+        "linger_ms" => config.linger = std::time::Duration::from_millis(number(key, value, 0, 10_000)?),
+        "compression" => {
+            let known = ["none", "gzip", "snappy", "lz4", "zstd"].map(|name| (name, name));
+            choice(key, value, &known)?.clone_into(&mut config.compression);
+        }
+        "partitions" => config.partitions = number(key, value, 1, 200)?,
+        "replication" => config.replication = Some(number(key, value, 1, 100)?),
+        "min_insync_replicas" => config.min_insync_replicas = Some(number(key, value, 1, 100)?),
+        "group_protocol" => {
+            let choices = [("consumer", GroupProtocol::Consumer), ("classic", GroupProtocol::Classic)];
+            config.group_protocol = Some(choice(key, value, &choices)?);
+        }
+        "unkeyed" => {
+            let choices = [("publisher", Unkeyed::Publisher), ("spread", Unkeyed::Spread)];
+            config.unkeyed = choice(key, value, &choices)?;
+        }
+        "timeout" => config.timeout = positive(key, value)?,
+        "connect_timeout" => config.connect_timeout = positive(key, value)?,
+        "dedup_window" => config.defaults.dedup_window = Some(duration(key, value)?),
+        "max_dedup_ids" => config.max_dedup_ids = number(key, value, 1, 100_000_000)?,
+        "retention_age" => config.defaults.retention_age = Some(positive(key, value)?),
+        "retention_bytes" => config.defaults.retention_bytes = Some(number(key, value, 1, u64::MAX)?),
+        "tail_messages" => config.tail_messages = number(key, value, 16, 10_000_000)?,
+        "tail_bytes" => config.tail_bytes = number(key, value, 1 << 16, usize::MAX)?,
+        _ => return set_named(config, key, value),
+    }
+    Ok(())
+}
+
+/// The options that name something themselves.
+fn set_named(config: &mut KafkaConfig, key: &str, value: &str) -> Result<()> {
+    if let Some(event) = key.strip_prefix("map.") {
+        let event = EventName::new(event)?;
+        check_topic(value)?;
+        if config.maps.values().any(|topic| topic == value) {
+            return Err(Error::invalid(format!("kafka option `{key}`: topic `{value}` is mapped already")));
+        }
+        config.maps.insert(event, value.to_owned());
+        return Ok(());
+    }
+    let Some(name) = key.strip_prefix("client.") else {
+        return Err(Error::invalid(format!("kafka option `{key}` is none of {OPTIONS}")));
+    };
+    if RESERVED.contains(&name) {
+        return Err(Error::invalid(format!("kafka option `{key}`: `{name}` is set by the gateway")));
+    }
+    config.client.insert(name.to_owned(), value.to_owned());
+    Ok(())
+}
+
+fn positive(key: &str, value: &str) -> Result<std::time::Duration> {
+    let found = duration(key, value)?;
+    if found.is_zero() {
+        return Err(Error::invalid(format!("kafka option `{key}` must be more than zero")));
+    }
+    Ok(found)
+}
+
+fn check(config: &KafkaConfig) -> Result<()> {
+    // The longest name of ours must fit behind it, and then some of an event's.
+    if config.prefix.len() > 100 {
+        return Err(Error::invalid("kafka option `prefix` must have at most 100 bytes"));
+    }
+    if !config.prefix.is_empty() {
+        check_topic(&config.prefix)?;
+    }
+    if config.acks == Acks::Leader && config.min_insync_replicas.is_some() {
+        return Err(Error::invalid("kafka option `min_insync_replicas` says nothing with `acks=1`"));
+    }
+    config.defaults.validate()
+}
+
+fn check_topic(name: &str) -> Result<()> {
+    let good = !name.is_empty()
+        && name.len() <= MAX_TOPIC_BYTES
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    good.then_some(()).ok_or_else(|| Error::invalid(format!("`{name}` can't be the name of a kafka topic")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn read(url: &str) -> KafkaConfig {
+        url.parse().unwrap()
+    }
+
+    #[test]
+    fn hosts_without_a_port_get_the_usual_one() {
+        assert_eq!(read("kafka://a,b:1,[::1]:2,[::1]/").servers, "a:9092,b:1,[::1]:2,[::1]:9092");
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        let config = read(
+            "kafka://h?prefix=p.&acks=1&linger_ms=7&compression=zstd&partitions=12&replication=3&\
+             group_protocol=classic&unkeyed=spread&timeout=3s&connect_timeout=200ms&dedup_window=0s&max_dedup_ids=9&\
+             retention_age=2d&retention_bytes=99&tail_messages=64&tail_bytes=99999&map.orders=Legacy_Orders&\
+             client.fetch.max.bytes=1048576",
+        );
+        assert_eq!((config.prefix.as_str(), config.acks, config.partitions), ("p.", Acks::Leader, 12));
+        assert_eq!((config.linger, config.compression.as_str()), (Duration::from_millis(7), "zstd"));
+        assert_eq!((config.replication, config.unkeyed), (Some(3), Unkeyed::Spread));
+        assert_eq!(config.group_protocol, Some(GroupProtocol::Classic));
+        assert_eq!(
+            (config.timeout, config.connect_timeout),
+            (Duration::from_secs(3), Duration::from_millis(200))
+        );
+        assert_eq!(config.defaults.dedup_window, Some(Duration::ZERO));
+        assert_eq!((config.defaults.retention_bytes, config.max_dedup_ids), (Some(99), 9));
+        assert_eq!((config.tail_messages, config.tail_bytes), (64, 99_999));
+        assert_eq!(config.topic(&EventName::new("orders").unwrap()), "Legacy_Orders");
+        assert_eq!(config.topic(&EventName::new("other").unwrap()), "p.other");
+        assert_eq!(config.client.get("fetch.max.bytes").map(String::as_str), Some("1048576"));
+        assert_eq!(read("kafka://h?min_insync_replicas=2").min_insync_replicas, Some(2));
+        assert!(!config.capabilities().ordered);
+    }
+
+    #[test]
+    fn a_login_is_read_and_never_shown() {
+        let config = read("kafka://us%40er:s%3Acret@h:1?security=tls&sasl=scram-sha-512");
+        let sasl = config.sasl.clone().unwrap();
+        assert_eq!((sasl.user.as_str(), sasl.password.as_str()), ("us@er", "s:cret"));
+        assert_eq!((sasl.mechanism, config.tls.is_some()), (Mechanism::ScramSha512, true));
+        assert!(!format!("{config} {config:?}").contains("cret"));
+    }
+
+    #[test]
+    fn what_is_refused_is_named() {
+        for (url, named) in [
+            ("redis://h", "kafka://"),
+            ("kafka://", "host:port"),
+            ("kafka://h:x", "h:x"),
+            ("kafka://h?linger=1", "linger"),
+            ("kafka://h?partitions=0", "partitions"),
+            ("kafka://h?acks=0", "acks"),
+            ("kafka://h?user=u", "password"),
+            ("kafka://u:p@h?password=x", "password"),
+            ("kafka://h?tls_cert=x", "tls_key"),
+            ("kafka://h?security=plaintext&tls_ca=x", "tls"),
+            ("kafka://h?client.acks=1", "acks"),
+            ("kafka://h?map.a=b/c", "b/c"),
+            ("kafka://h?map.a=t&map.b=t", "map.b"),
+            ("kafka://h?timeout=0s", "timeout"),
+            ("kafka://h?acks=1&min_insync_replicas=2", "min_insync_replicas"),
+            ("kafka://h?password_file=/no/such/file", "password_file"),
+        ] {
+            let error = url.parse::<KafkaConfig>().unwrap_err();
+            assert!(error.message().contains(named), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_error_repeats_a_secret() {
+        for url in [
+            "kafka://u:hunter2@",
+            "kafka://u:hunter2%zz@h",
+            "kafka://u:hunter2@h?nope=1",
+            "http://u:hunter2@h",
+        ] {
+            assert!(!url.parse::<KafkaConfig>().unwrap_err().message().contains("hunter2"), "{url}");
+        }
+    }
+}

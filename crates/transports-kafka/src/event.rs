@@ -1,0 +1,80 @@
+//! What a node knows of one event.
+
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use busgate_core::{Cursor, EventConfig, EventName, Places, Result};
+use tokio_util::sync::CancellationToken;
+
+use crate::codec::Place;
+
+/// One life of an event, as this node sees it.
+#[derive(Debug)]
+pub(crate) struct Event {
+    /// Its name.
+    pub(crate) name: EventName,
+    /// The topic that holds it.
+    pub(crate) topic: String,
+    /// Which life of it: drawn when it was registered; zero for a topic that was there before.
+    pub(crate) life: u64,
+    /// What it was registered with.
+    pub(crate) config: EventConfig,
+    /// Whether it was registered; else it is a topic that is there.
+    pub(crate) is_registered: bool,
+    /// Whether the topic was made for it, and goes with it.
+    pub(crate) is_ours: bool,
+    /// Ends with this life of the event.
+    pub(crate) ended: CancellationToken,
+    partitions: AtomicU16,
+}
+
+impl Event {
+    /// An event that is a topic.
+    pub(crate) fn new(name: EventName, topic: String, life: u64, partitions: u16) -> Self {
+        Self {
+            name,
+            topic,
+            life,
+            config: EventConfig::default(),
+            is_registered: false,
+            is_ours: false,
+            ended: CancellationToken::new(),
+            partitions: AtomicU16::new(partitions.max(1)),
+        }
+    }
+
+    /// How many partitions the topic had when it was last looked at; 1 at least.
+    pub(crate) fn partitions(&self) -> u16 {
+        self.partitions.load(Ordering::Relaxed)
+    }
+
+    /// Takes in how many partitions there are: they only get more.
+    pub(crate) fn see_partitions(&self, count: u16) {
+        self.partitions.fetch_max(count, Ordering::Relaxed);
+    }
+
+    /// The cursor before `next` offsets, one for each partition.
+    pub(crate) fn places(&self, next: &[i64]) -> Places {
+        Places::before(self.life, &self.name, next.iter().map(|next| told(*next)).collect())
+    }
+
+    /// The cursor of a message for whoever knows only the message's own place: the other partitions are found by the
+    /// time of the message when it is used.
+    pub(crate) fn own_cursor(&self, place: Place) -> Result<Cursor> {
+        let own = u16::try_from(place.partition).unwrap_or(0);
+        let mut next = vec![0; usize::from(own) + 1];
+        if let Some(last) = next.last_mut() {
+            *last = told(place.offset + 1);
+        }
+        Places::before(self.life, &self.name, next).of_message_in(own).to_cursor()
+    }
+}
+
+/// A next offset as a number of a cursor: one more, so that zero is a partition that was not told.
+pub(crate) fn told(next: i64) -> u128 {
+    u128::try_from(next).map_or(0, |next| next + 1)
+}
+
+/// The next offset that a number of a cursor tells; `None` where it tells nothing.
+pub(crate) fn untold(number: u128) -> Option<i64> {
+    number.checked_sub(1).map(|next| i64::try_from(next).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,174 @@
+//! The events in memory.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use busgate_core::{EventConfig, EventName};
+use parking_lot::RwLock;
+use tokio::{sync::watch, time::Instant};
+
+use super::record::Registration;
+use crate::event::Event;
+
+/// How long a name is taken for missing before the broker is asked again: registrations are seen at once, but a topic
+/// that a native tool makes is not.
+const MISSING: Duration = Duration::from_millis(500);
+
+/// How many missing names are remembered.
+const MAX_MISSING: usize = 1024;
+
+/// The events, as far as the registrations were read.
+#[derive(Debug)]
+pub(super) struct View {
+    state: RwLock<State>,
+    reached: RwLock<watch::Sender<i64>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    registered: HashMap<EventName, Arc<Event>>,
+    natives: HashMap<EventName, Arc<Event>>,
+    missing: HashMap<EventName, Instant>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self { state: RwLock::default(), reached: RwLock::new(watch::Sender::new(0)) }
+    }
+}
+
+impl View {
+    /// How far the registrations were read.
+    pub(super) fn reached(&self) -> watch::Receiver<i64> {
+        self.reached.read().subscribe()
+    }
+
+    pub(super) fn follow(&self, reached: watch::Sender<i64>) {
+        *self.reached.write() = reached;
+    }
+
+    pub(super) fn get(&self, name: &EventName) -> Option<Arc<Event>> {
+        let state = self.state.read();
+        state.registered.get(name).or_else(|| state.natives.get(name)).cloned()
+    }
+
+    pub(super) fn is_registered(&self, name: &EventName) -> bool {
+        self.state.read().registered.contains_key(name)
+    }
+
+    pub(super) fn registered(&self) -> Vec<Arc<Event>> {
+        self.state.read().registered.values().cloned().collect()
+    }
+
+    pub(super) fn known(&self) -> Vec<Arc<Event>> {
+        let state = self.state.read();
+        state.registered.values().chain(state.natives.values()).cloned().collect()
+    }
+
+    /// Takes a registration in. The first of a life holds: a later one was written by who did not know of it.
+    pub(super) fn insert(&self, name: EventName, registration: Registration) {
+        let mut state = self.state.write();
+        state.missing.remove(&name);
+        if state.registered.contains_key(&name) {
+            return;
+        }
+        let native = state.natives.remove(&name);
+        let mut event =
+            Event::new(name.clone(), registration.topic, registration.life, registration.partitions);
+        event.config = registration.config;
+        event.is_registered = true;
+        event.is_ours = registration.is_ours;
+        match native {
+            // Who reads the topic goes on: it is the same life.
+            Some(native) if event.life == native.life => event.ended = native.ended.clone(),
+            Some(native) => native.ended.cancel(),
+            None => {}
+        }
+        state.registered.insert(name, Arc::new(event));
+    }
+
+    pub(super) fn remove(&self, name: &EventName) {
+        if let Some(event) = self.state.write().registered.remove(name) {
+            event.ended.cancel();
+        }
+    }
+
+    /// A topic that is there, as an event.
+    pub(super) fn see_native(&self, name: &EventName, topic: String, partitions: u16) -> Arc<Event> {
+        let mut state = self.state.write();
+        state.missing.remove(name);
+        if let Some(event) = state.registered.get(name) {
+            return Arc::clone(event);
+        }
+        let fresh = || Arc::new(Event::new(name.clone(), topic, 0, partitions));
+        let event = state.natives.entry(name.clone()).or_insert_with(fresh);
+        event.see_partitions(partitions);
+        Arc::clone(event)
+    }
+
+    /// Forgets a topic that may be gone; its subscriptions go on waiting for it.
+    pub(super) fn doubt(&self, name: &EventName) {
+        self.state.write().natives.remove(name);
+    }
+
+    pub(super) fn is_known_missing(&self, name: &EventName) -> bool {
+        self.state.read().missing.get(name).is_some_and(|until| *until > Instant::now())
+    }
+
+    pub(super) fn see_missing(&self, name: &EventName) {
+        let mut state = self.state.write();
+        if state.missing.len() >= MAX_MISSING {
+            state.missing.clear();
+        }
+        state.missing.insert(name.clone(), Instant::now() + MISSING);
+    }
+}
+
+/// The settings of a topic whose event was registered with `config`.
+pub(super) fn settings(config: &EventConfig, partitions: u16) -> Vec<(&'static str, String)> {
+    let mut settings = Vec::new();
+    if let Some(age) = config.retention_age {
+        settings.push(("retention.ms", age.as_millis().max(1).to_string()));
+    }
+    if let Some(bytes) = config.retention_bytes {
+        // Kafka counts each partition by itself, and lets go of whole segments.
+        let each = bytes.div_ceil(u64::from(partitions.max(1)));
+        settings.push(("retention.bytes", each.to_string()));
+        settings.push(("segment.bytes", (each / 4).clamp(1 << 20, 1 << 30).to_string()));
+    }
+    settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> EventName {
+        EventName::new("orders").unwrap()
+    }
+
+    fn registration(life: u64) -> Registration {
+        let config = EventConfig::default();
+        Registration { life, topic: "orders".into(), partitions: 3, is_ours: true, config }
+    }
+
+    #[test]
+    fn the_first_registration_of_a_life_holds() {
+        let view = View::default();
+        view.insert(name(), registration(1));
+        view.insert(name(), registration(2));
+        assert_eq!(view.get(&name()).unwrap().life, 1);
+        view.remove(&name());
+        view.insert(name(), registration(2));
+        assert_eq!(view.get(&name()).unwrap().life, 2);
+    }
+
+    #[test]
+    fn an_event_ends_with_its_registration() {
+        let view = View::default();
+        let native = view.see_native(&name(), "orders".into(), 3);
+        view.insert(name(), registration(0));
+        assert!(!native.ended.is_cancelled(), "the topic is the same");
+        view.remove(&name());
+        assert!(native.ended.is_cancelled());
+    }
+}
