@@ -136,6 +136,9 @@ macro_rules! suite {
                 another_node_settles
                 another_node_gives_back
                 another_node_extends
+                a_nack_at_another_node_backs_off
+                another_node_rejects
+                the_last_attempt_may_fail_at_another_node
                 a_group_spans_nodes
                 what_one_node_publishes_another_delivers
             }

@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 
 use crate::{
-    Capabilities, Cursor, EventConfig, EventName, Gap, Health, Holder, Message, Passed, Receipt, Result,
-    Settled, Settlement, Start, SubscribeOptions, Subscription,
+    Capabilities, Cursor, EventConfig, EventName, Gap, Health, Holder, Message, Passed, Places, Receipt,
+    Result, Settled, Settlement, Start, SubscribeOptions, Subscription,
 };
 
 /// A bus back end.
@@ -66,6 +66,20 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As for [`Transport::subscribe`]; `unsupported` without `replay`.
     async fn read(&self, event: &EventName, request: ReadRequest) -> Result<Page>;
+
+    /// The message whose own place `place` is, if it is held.
+    ///
+    /// As it stands here it reads what is before the place, which does where an event has one partition.
+    ///
+    /// # Errors
+    /// As for [`Transport::read`].
+    async fn find(&self, event: &EventName, place: &Cursor) -> Result<Option<Arc<Message>>> {
+        let Some(before) = Places::before_message(place)? else { return Ok(None) };
+        let request = ReadRequest { start: Start::After(before), limit: 1, max_bytes: 1 };
+        let page = self.read(event, request).await?;
+        let found = page.messages.into_iter().find(|(cursor, _)| cursor == place);
+        Ok(found.map(|(_, message)| message))
+    }
 
     /// Where `message` of a live tail stands for a reader who has come as far as `reader`. Pure and cheap.
     ///

@@ -13,7 +13,8 @@ use crate::{
     watch::token,
 };
 
-const LETTERS: [Claim; 5] =
+/// What it takes that a message dies.
+pub(crate) const LETTERS: [Claim; 5] =
     [Claim::WorkerPool, Claim::Redelivery, Claim::DelayedRequeue, Claim::Replay, Claim::DeadLetters];
 
 /// The dead letters of `event`, once there are `count`.
@@ -38,7 +39,8 @@ pub(crate) async fn letters(
     Ok(found)
 }
 
-fn told<'a>(letter: &'a Message, what: &str) -> Option<&'a str> {
+/// A part of the story.
+pub(crate) fn told<'a>(letter: &'a Message, what: &str) -> Option<&'a str> {
     letter.metadata.get(&format!("{DEAD_LETTER_META}{what}")).map(String::as_str)
 }
 

@@ -7,7 +7,9 @@ use busgate_core::{ErrorKind, Nack, Settled, Verb};
 use crate::{
     Broken, Claim, Stage, Verdict,
     ask::{self, Asking},
-    stage::ids,
+    laws::dead_letter::{LETTERS, letters, told},
+    stage::{ids, only},
+    watch::token,
 };
 
 /// A second node, where settling there is claimed. Where it is not, what another node handed out must be refused.
@@ -78,6 +80,69 @@ pub async fn another_node_extends(stage: Stage) -> Verdict {
     member.quiet_for(lease * 2).await?;
     ensure_eq!(stage.settle(&token, Verb::Ack).await?, Settled::Acked, "the ack of an extended lease");
     Ok(())
+}
+
+/// catches: a nack at another node that forgets the backoff of the subscription.
+pub async fn a_nack_at_another_node_backs_off(stage: Stage) -> Verdict {
+    let Some(other) = other_node(&stage).await? else { return Ok(()) };
+    if !stage.claims(&[Claim::Redelivery, Claim::DelayedRequeue, Claim::DeadLetters]).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let step = stage.pace().short;
+    let mut member = stage.subscribe(&event, ask::pool()?.backoff(step)).await?;
+    stage.publish(&event, ["a"]).await?;
+    let token = member.lease("a").await?;
+    let started = tokio::time::Instant::now();
+    ensure_eq!(other.settle(&token, Verb::Nack(Nack::default())).await?, Settled::Nacked, "the nack");
+    member.attempt("a", 2).await?;
+    let came = started.elapsed();
+    ensure!(came + stage.pace().early >= step / 2, "a backoff of {step:?} took {came:?}");
+    Ok(())
+}
+
+/// catches: a reject at another node that only brings the message back.
+pub async fn another_node_rejects(stage: Stage) -> Verdict {
+    let Some(other) = other_node(&stage).await? else { return Ok(()) };
+    if !stage.claims(&LETTERS).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let mut member = stage.subscribe(&event, ask::pool()?.lease(stage.pace().short)).await?;
+    stage.publish(&event, ["a"]).await?;
+    let token = member.lease("a").await?;
+    let reject = Verb::Reject { reason: "no such customer".into() };
+    ensure_eq!(other.settle(&token, reject.clone()).await?, Settled::Rejected, "the reject at another node");
+    let (_, letter) = only(letters(&stage, &event, 1).await?)?;
+    ensure_eq!(&letter.payload[..], b"a", "what died");
+    ensure_eq!(told(&letter, "reason"), Some("rejected"), "the reason");
+    ensure_eq!(told(&letter, "last-error"), Some("no such customer"), "the error");
+    ensure_eq!(told(&letter, "attempts"), Some("1"), "the attempts");
+    ensure_eq!(other.settle(&token, reject).await?, Settled::Stale, "the same reject again");
+    ensure_eq!(stage.settle(&token, Verb::Ack).await?, Settled::Stale, "an ack after it");
+    member.quiet_for(stage.pace().short * 2).await?;
+    letters(&stage, &event, 1).await.map(drop)
+}
+
+/// catches: attempts that are counted only where they were delivered.
+pub async fn the_last_attempt_may_fail_at_another_node(stage: Stage) -> Verdict {
+    let Some(other) = other_node(&stage).await? else { return Ok(()) };
+    if !stage.claims(&LETTERS).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let mut member = stage.subscribe(&event, ask::pool()?.tries(2)).await?;
+    stage.publish(&event, ["a"]).await?;
+    for attempt in 1..=2 {
+        let token = token(&member.attempt("a", attempt).await?)?;
+        let nack = Nack { delay: Some(Duration::ZERO), error: Some(format!("failure {attempt}")) };
+        ensure_eq!(other.settle(&token, Verb::Nack(nack)).await?, Settled::Nacked, "nack {attempt}");
+    }
+    let (_, letter) = only(letters(&stage, &event, 1).await?)?;
+    ensure_eq!(told(&letter, "reason"), Some("max_deliver"), "the reason");
+    ensure_eq!(told(&letter, "attempts"), Some("2"), "the attempts");
+    ensure_eq!(told(&letter, "last-error"), Some("failure 2"), "the error");
+    member.quiet_for(stage.pace().quiet).await
 }
 
 /// catches: a group that is one group per node.

@@ -1,96 +1,52 @@
 //! Dead letters and backoff for a transport that has none of its own.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+mod entry;
+mod stories;
+
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use parking_lot::Mutex;
 
+use self::{
+    entry::Told,
+    stories::{Known, Stories, shortened},
+};
 use super::{Origin, dead_letter};
 use crate::{
     Capabilities, Clock, ConsumerLag, Cursor, Delivery, Effect, Error, EventConfig, EventInfo, EventName,
-    Health, Holder, Item, LeaseToken, MAX_ERROR_BYTES, Message, Nack, Page, Passed, ReadRequest, Reason,
-    Receipt, Result, RetryPolicy, Settled, Settlement, Story, SubscribeOptions, Subscription, Timestamp,
-    Transport, Verb,
+    Health, Item, LeaseToken, Message, Nack, Page, Passed, ReadRequest, Reason, Receipt, Result, RetryPolicy,
+    Settled, Settlement, Story, SubscribeOptions, Subscription, Transport, Verb,
 };
 
-/// How many unsettled messages it remembers the story of.
-const MAX_STORIES: usize = 65_536;
+/// How long a message stays leased while its dead letter is written.
+const BURIAL: Duration = Duration::from_secs(30);
 
 /// Gives a transport that lacks them dead letters and the backoff schedule.
 ///
-/// What another node delivered is not known here: a reject of it comes back, and becomes a dead letter when its
-/// attempts are used up. A dead letter is written before the message is acked, so that a crash between the two writes
-/// it again under the same id.
+/// What another node needs for it rides in the lease's token: the attempt, the policy and the place. So any node buries
+/// what any other delivered; of what went wrong in earlier attempts each knows only what it was told itself. A dead
+/// letter is written before the message is acked, so that a crash between the two writes it again under the same id.
 #[derive(Debug)]
 pub struct DeadLetters {
     inner: Arc<dyn Transport>,
     clock: Arc<dyn Clock>,
-    stories: Mutex<Stories>,
+    stories: Stories,
 }
 
-/// A message, as one group sees it.
-type Place = (EventName, Holder, Bytes);
-
-/// The last delivery of a message, and what went wrong so far.
-#[derive(Clone, Debug)]
-struct Held {
-    message: Arc<Message>,
-    cursor: Cursor,
-    epoch: u64,
-    attempt: u32,
-    policy: Arc<RetryPolicy>,
-    first_delivered_at: Timestamp,
-    first_error: Option<String>,
-    last_error: Option<String>,
-}
-
-#[derive(Debug, Default)]
-struct Stories {
-    held: HashMap<Place, Held>,
-    order: VecDeque<Place>,
-}
-
-impl Stories {
-    fn deliver(&mut self, place: Place, next: Held) {
-        if let Some(held) = self.held.get_mut(&place) {
-            (held.epoch, held.attempt) = (next.epoch, next.attempt);
-            return;
-        }
-        self.order.push_back(place.clone());
-        self.held.insert(place, next);
-        while self.held.len() > MAX_STORIES {
-            let Some(oldest) = self.order.pop_front() else { break };
-            self.held.remove(&oldest);
-        }
-        if self.order.len() > 2 * MAX_STORIES {
-            self.order.retain(|place| self.held.contains_key(place));
-        }
-    }
-
-    /// The story of the delivery that `token` is of, with one more error.
-    fn fail(&mut self, token: &LeaseToken, error: &str) -> Option<Held> {
-        let held = self.held.get_mut(&place(token)).filter(|held| held.epoch == token.epoch)?;
-        let error = error.get(..error.floor_char_boundary(MAX_ERROR_BYTES)).unwrap_or_default();
-        held.first_error.get_or_insert_with(|| error.to_owned());
-        held.last_error = Some(error.to_owned());
-        Some(held.clone())
-    }
-}
-
-fn place(token: &LeaseToken) -> Place {
-    (token.event.clone(), token.holder.clone(), token.entry.clone())
+/// What comes of a settlement before the transport is asked.
+enum Plan {
+    /// The transport is asked this, and its `Acked` means that.
+    Ask(LeaseToken, Verb, Settled),
+    /// It was answered already.
+    Answered(Settled),
 }
 
 impl DeadLetters {
     /// Over `inner`, which does not claim `dead_letters`.
     #[must_use]
     pub fn over(inner: Arc<dyn Transport>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { inner, clock, stories: Mutex::default() })
+        Arc::new(Self { inner, clock, stories: Stories::default() })
     }
 
     /// Takes in a delivery; `None` when its attempts were used up and it is a dead letter now.
@@ -100,79 +56,106 @@ impl DeadLetters {
         policy: &Arc<RetryPolicy>,
     ) -> Result<Option<Delivery>> {
         let Some(token) = delivery.token().cloned() else { return Ok(Some(delivery)) };
-        let held = Held {
-            message: Arc::clone(&delivery.message),
-            cursor: delivery.cursor.clone(),
-            epoch: token.epoch,
-            attempt: delivery.attempt,
-            policy: Arc::clone(policy),
-            first_delivered_at: self.clock.now(),
-            first_error: None,
-            last_error: None,
-        };
-        let place = place(&token);
-        self.stories.lock().deliver(place.clone(), held.clone());
+        let first = self.stories.deliver(&token, &delivery.message, self.clock.now());
+        let mut told = Told::of(&delivery, policy, first);
         if delivery.attempt > policy.max_deliver {
-            let held = self.stories.lock().held.get(&place).cloned().unwrap_or(held);
-            let held = Held { attempt: policy.max_deliver, ..held };
-            self.bury(&token, &held, Reason::MaxDeliver).await?;
-            let settled = self.inner.settle(vec![Settlement { token, verb: Verb::Ack }]).await;
-            settled.into_iter().collect::<Result<Vec<_>>>()?;
-            self.stories.lock().held.remove(&place);
+            told.attempt = policy.max_deliver;
+            if let Some(known) = self.stories.of(&token) {
+                self.bury(&token, &told, &known, Reason::MaxDeliver).await?;
+            }
+            self.ask(&token, Verb::Ack).await?;
+            self.stories.end(&token);
             return Ok(None);
         }
         let (message, cursor, attempt) = (Arc::clone(&delivery.message), delivery.cursor, delivery.attempt);
-        Ok(Some(Delivery::leased(token, message, cursor, attempt, self)))
+        Ok(Some(Delivery::leased(told.around(token), message, cursor, attempt, self)))
     }
 
     /// Writes the dead letter; a message that is one already breeds no other.
-    async fn bury(&self, token: &LeaseToken, held: &Held, reason: Reason) -> Result<()> {
+    async fn bury(&self, token: &LeaseToken, told: &Told, known: &Known, reason: Reason) -> Result<()> {
         if token.event.is_dead_letter() {
-            tracing::warn!(event = %token.event, id = %held.message.id, "a dead letter died again");
+            tracing::warn!(event = %token.event, id = %known.message.id, "a dead letter died again");
             return Ok(());
         }
-        let origin = Origin { event: &token.event, holder: &token.holder, cursor: &held.cursor };
+        let origin = Origin { event: &token.event, holder: &token.holder, cursor: &told.cursor };
         let story = Story {
             offset: 0,
             reason,
-            attempts: held.attempt,
-            first_error: held.first_error.clone(),
-            last_error: held.last_error.clone(),
-            first_delivered_at: held.first_delivered_at,
+            attempts: told.attempt,
+            first_error: known.first_error.clone(),
+            last_error: known.last_error.clone(),
+            first_delivered_at: told.first_delivered_at,
         };
-        let letter = dead_letter(&held.message, origin, &story, self.clock.now());
+        let letter = dead_letter(&known.message, origin, &story, self.clock.now());
         let event = token.event.dead_letter()?;
         self.inner.register(&event, &EventConfig::default()).await?;
         self.inner.publish(&event, vec![letter]).await.into_iter().collect::<Result<Vec<_>>>()?;
         Ok(())
     }
 
+    /// The end of a message: its dead letter, if the token is still good.
+    async fn end(
+        &self,
+        token: LeaseToken,
+        told: &Told,
+        reason: Reason,
+        error: &str,
+        meaning: Settled,
+    ) -> Result<Plan> {
+        let here = self.stories.fail(&token, error);
+        // Nobody else may take it while its letter is written, and a stale token writes none.
+        if self.inner.capabilities().extend {
+            let held = self.ask(&token, Verb::Extend(BURIAL)).await?;
+            if held != Settled::Extended {
+                return Ok(Plan::Answered(held));
+            }
+        }
+        let known = match here {
+            Some(known) => Some(known),
+            None => self.found(&token, told, error).await?,
+        };
+        if let Some(known) = known {
+            self.bury(&token, told, &known, reason).await?;
+        } else {
+            tracing::warn!(event = %token.event, cursor = %told.cursor, "a message is gone before it died");
+        }
+        Ok(Plan::Ask(token, Verb::Ack, meaning))
+    }
+
+    /// What another node delivered, read again.
+    async fn found(&self, token: &LeaseToken, told: &Told, error: &str) -> Result<Option<Known>> {
+        let message = self.inner.find(&token.event, &told.cursor).await?;
+        let error = Some(shortened(error).to_owned());
+        Ok(message.map(|message| Known {
+            message,
+            first_delivered_at: told.first_delivered_at,
+            first_error: error.clone(),
+            last_error: error,
+        }))
+    }
+
+    async fn ask(&self, token: &LeaseToken, verb: Verb) -> Result<Settled> {
+        let asked = vec![Settlement { token: token.clone(), verb }];
+        self.inner.settle(asked).await.pop().unwrap_or_else(|| Err(no_answer()))
+    }
+
     /// What the transport is asked instead, and what its `Acked` then means.
-    async fn translate(&self, settlement: &Settlement) -> Result<(Verb, Settled)> {
-        let token = &settlement.token;
-        match &settlement.verb {
+    async fn plan(&self, settlement: Settlement) -> Result<Plan> {
+        let (told, token) = Told::read(&settlement.token)?;
+        match settlement.verb {
             Verb::Reject { reason } => {
-                let held = self.stories.lock().fail(token, reason);
-                let Some(held) = held else {
-                    let at_once =
-                        Nack { delay: Some(std::time::Duration::ZERO), error: Some(reason.clone()) };
-                    return Ok((Verb::Nack(at_once), Settled::Acked));
-                };
-                self.bury(token, &held, Reason::Rejected).await?;
-                Ok((Verb::Ack, Settled::Rejected))
+                self.end(token, &told, Reason::Rejected, &reason, Settled::Rejected).await
             }
             Verb::Nack(nack) => {
                 let error = nack.error.as_deref().unwrap_or("nack without a reason");
-                let held = self.stories.lock().fail(token, error);
-                let Some(held) = held else { return Ok((settlement.verb.clone(), Settled::Acked)) };
-                if held.attempt >= held.policy.max_deliver {
-                    self.bury(token, &held, Reason::MaxDeliver).await?;
-                    return Ok((Verb::Ack, Settled::Nacked));
+                if told.attempt >= told.max_deliver {
+                    return self.end(token, &told, Reason::MaxDeliver, error, Settled::Nacked).await;
                 }
-                let delay = nack.delay.unwrap_or_else(|| held.policy.delay_after(held.attempt));
-                Ok((Verb::Nack(Nack { delay: Some(delay), error: nack.error.clone() }), Settled::Acked))
+                self.stories.fail(&token, error);
+                let delay = Some(nack.delay.unwrap_or_else(|| told.delay()));
+                Ok(Plan::Ask(token, Verb::Nack(Nack { delay, ..nack }), Settled::Acked))
             }
-            verb => Ok((verb.clone(), Settled::Acked)),
+            verb => Ok(Plan::Ask(token, verb, Settled::Acked)),
         }
     }
 
@@ -180,10 +163,14 @@ impl DeadLetters {
     fn conclude(&self, token: &LeaseToken, is_final: bool, meaning: Settled, settled: Settled) -> Settled {
         // A stale token says nothing of the delivery that came after it.
         if is_final && settled != Settled::Stale {
-            self.stories.lock().held.remove(&place(token));
+            self.stories.end(token);
         }
         if settled == Settled::Acked { meaning } else { settled }
     }
+}
+
+fn no_answer() -> Error {
+    Error::internal("no answer to a settlement").with_effect(Effect::Unknown)
 }
 
 #[async_trait]
@@ -243,23 +230,32 @@ impl Transport for DeadLetters {
         self.inner.passed(reader, message)
     }
 
+    async fn find(&self, event: &EventName, place: &Cursor) -> Result<Option<Arc<Message>>> {
+        self.inner.find(event, place).await
+    }
+
     async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
-        let mut translated = Vec::with_capacity(batch.len());
+        let mut plans = Vec::with_capacity(batch.len());
         let mut asked = Vec::with_capacity(batch.len());
         for settlement in batch {
-            translated.push(self.translate(&settlement).await.map(|(verb, meaning)| {
-                asked.push(Settlement { token: settlement.token.clone(), verb: verb.clone() });
-                (settlement.token, verb == Verb::Ack, meaning)
-            }));
+            plans.push(match self.plan(settlement).await {
+                Ok(Plan::Ask(token, verb, meaning)) => {
+                    let is_final = verb == Verb::Ack;
+                    asked.push(Settlement { token: token.clone(), verb });
+                    Ok((Some((token, is_final)), meaning))
+                }
+                Ok(Plan::Answered(settled)) => Ok((None, settled)),
+                Err(error) => Err(error),
+            });
         }
         let mut answers = self.inner.settle(asked).await.into_iter();
-        let no_answer = || Err(Error::internal("no answer to a settlement").with_effect(Effect::Unknown));
-        let conclude = |entry: Result<_>| {
-            let (token, is_final, meaning) = entry?;
-            let settled = answers.next().unwrap_or_else(no_answer)?;
+        let conclude = |plan: Result<(Option<(LeaseToken, bool)>, Settled)>| {
+            let (asked, meaning) = plan?;
+            let Some((token, is_final)) = asked else { return Ok(meaning) };
+            let settled = answers.next().unwrap_or_else(|| Err(no_answer()))?;
             Ok(self.conclude(&token, is_final, meaning, settled))
         };
-        translated.into_iter().map(conclude).collect()
+        plans.into_iter().map(conclude).collect()
     }
 
     async fn health(&self) -> Health {

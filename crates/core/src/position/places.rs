@@ -96,6 +96,22 @@ impl Places {
         Cursor::new(text)
     }
 
+    /// The place right before the message whose own place `place` is, in the same text form. `None` for one of several
+    /// partitions, where that is no single place, and where there can be no such message.
+    ///
+    /// # Errors
+    /// `invalid` when it is neither places nor a position.
+    pub fn before_message(place: &Cursor) -> Result<Option<Cursor>> {
+        let places = Self::parse(place)?;
+        let (Some(0), &[next]) = (places.own, &*places.next) else { return Ok(None) };
+        let Some(next) = next.checked_sub(1) else { return Ok(None) };
+        match Position::parse(place) {
+            Ok(position) => position.at(position.next - 1).to_cursor(),
+            Err(_) => Self { own: None, next: vec![next], ..places }.to_cursor(),
+        }
+        .map(Some)
+    }
+
     /// What [`Transport::passed`](crate::Transport::passed) answers, for cursors that are places or positions. A message
     /// of another life than the reader's is one that it did not have.
     ///
@@ -177,6 +193,16 @@ mod tests {
         let position = Position::before(1, &orders(), 5).to_cursor().unwrap();
         assert_eq!(Places::passed(&position, &message(1, 0, &[5])).unwrap(), Passed::Had);
         assert_eq!(Places::passed(&reader(1, &[4]), &position).unwrap(), Passed::NewFromHere);
+    }
+
+    #[test]
+    fn before_a_message_is_the_place_of_the_one_before() {
+        let before = |place: &Cursor| Places::before_message(place).unwrap();
+        let position = |next| Position::before(1, &orders(), next).to_cursor().unwrap();
+        assert_eq!(before(&position(5)), Some(position(4)));
+        assert_eq!(before(&position(0)), None);
+        assert_eq!(before(&message(1, 0, &[300])), Some(reader(1, &[299])));
+        assert_eq!(before(&message(1, 1, &[3, 4])), None);
     }
 
     proptest! {

@@ -1,0 +1,95 @@
+//! What went wrong with the messages that this node delivered.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::{EventName, Holder, LeaseToken, MAX_ERROR_BYTES, Message, Timestamp};
+
+/// How many unsettled messages it remembers the story of.
+const MAX_STORIES: usize = 65_536;
+
+/// A message, as one group sees it.
+type Place = (EventName, Holder, Bytes);
+
+/// What this node knows of a message that it delivered.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) message: Arc<Message>,
+    pub(super) first_delivered_at: Timestamp,
+    pub(super) first_error: Option<String>,
+    pub(super) last_error: Option<String>,
+}
+
+/// The stories of what is unsettled.
+#[derive(Debug, Default)]
+pub(super) struct Stories(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    known: HashMap<Place, (u64, Known)>,
+    order: VecDeque<Place>,
+}
+
+impl Stories {
+    /// A message goes out; answers when this node first delivered it.
+    pub(super) fn deliver(&self, token: &LeaseToken, message: &Arc<Message>, now: Timestamp) -> Timestamp {
+        let mut kept = self.0.lock();
+        let place = place(token);
+        if let Some((epoch, known)) = kept.known.get_mut(&place) {
+            *epoch = token.epoch;
+            return known.first_delivered_at;
+        }
+        let message = Arc::clone(message);
+        let known = Known { message, first_delivered_at: now, first_error: None, last_error: None };
+        kept.order.push_back(place.clone());
+        kept.known.insert(place, (token.epoch, known));
+        kept.bound();
+        now
+    }
+
+    /// What is known of the delivery that `token` is of, with one more error.
+    pub(super) fn fail(&self, token: &LeaseToken, error: &str) -> Option<Known> {
+        let mut kept = self.0.lock();
+        let (_, known) = kept.known.get_mut(&place(token)).filter(|(epoch, _)| *epoch == token.epoch)?;
+        let error = shortened(error);
+        known.first_error.get_or_insert_with(|| error.to_owned());
+        known.last_error = Some(error.to_owned());
+        Some(known.clone())
+    }
+
+    /// What is known of the message.
+    pub(super) fn of(&self, token: &LeaseToken) -> Option<Known> {
+        self.0.lock().known.get(&place(token)).map(|(_, known)| known.clone())
+    }
+
+    /// The story ends.
+    pub(super) fn end(&self, token: &LeaseToken) {
+        self.0.lock().known.remove(&place(token));
+    }
+}
+
+impl Kept {
+    fn bound(&mut self) {
+        while self.known.len() > MAX_STORIES {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.known.remove(&oldest);
+        }
+        if self.order.len() > 2 * MAX_STORIES {
+            self.order.retain(|place| self.known.contains_key(place));
+        }
+    }
+}
+
+/// The beginning of an error, as a dead letter tells it.
+pub(super) fn shortened(error: &str) -> &str {
+    error.get(..error.floor_char_boundary(MAX_ERROR_BYTES)).unwrap_or_default()
+}
+
+fn place(token: &LeaseToken) -> Place {
+    (token.event.clone(), token.holder.clone(), token.entry.clone())
+}
