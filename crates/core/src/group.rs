@@ -286,8 +286,10 @@ impl Group {
 
     fn finish(&mut self, offset: u64) -> bool {
         let Some(entry) = self.ledger.remove(offset) else { return false };
-        if let Some(lane) = entry.lane
-            && self.order.is_free(lane, offset)
+        let is_unlearned = || self.unlearned.binary_search(&offset).is_ok();
+        if (entry.lane.is_some() || is_unlearned())
+            && self.order.is_free(entry.lane, offset)
+            && let Some(lane) = entry.lane
         {
             self.leave(lane, offset);
         }

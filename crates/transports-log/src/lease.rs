@@ -118,9 +118,8 @@ impl Seat {
     /// Notes that the last snapshot is on disk: what is behind what it settled may go.
     pub(crate) fn confirm(&self) {
         let mut state = self.state.lock();
-        let (written, ready) = (state.written, state.group.ready());
-        state.group.confirm(written);
-        let wake = state.group.ready() > ready;
+        let written = state.written;
+        let wake = state.group.confirm(written);
         drop(state);
         if wake {
             self.wake();

@@ -22,6 +22,9 @@ impl Group {
         if !Arc::ptr_eq(&self.policy, policy) {
             self.policy = Arc::clone(policy);
         }
+        if self.order.is_blind() {
+            return None;
+        }
         loop {
             let taken = if let Some(offset) = self.ledger.first_ready() {
                 self.take_returned(now, member, offset, source(offset))?
@@ -51,7 +54,10 @@ impl Group {
                 self.condemn(offset, Reason::MaxDeliver, Some(now.at));
                 Some(None)
             }
-            Slot::Message(message) => Some(self.lease(now, member, offset, message)),
+            Slot::Message(message) => {
+                self.enter_lane(offset, &message);
+                Some(self.lease(now, member, offset, message))
+            }
         }
     }
 
@@ -81,18 +87,26 @@ impl Group {
             Slot::End => {}
             Slot::Hole { .. } => self.lose(offset),
             Slot::Message(message) => {
-                let lane = self.lanes.of(&message);
-                if let Some(entry) = self.ledger.get_mut(offset) {
-                    entry.lane = lane;
-                    let heads = lane.is_none_or(|lane| self.lanes.enter(lane, offset));
-                    if heads && entry.state == State::Parked {
-                        self.ledger.shift(offset, State::Ready);
-                    }
+                if self.enter_lane(offset, &message) {
+                    self.ledger.promote(offset);
                 }
             }
         }
         self.unlearned.pop_front();
         Some(())
+    }
+
+    /// Gives a message of before a restart its lane, unless it has it already; whether nothing stands before it.
+    ///
+    /// One that was delivered before heads its lane, and gets it before it is delivered again: or its end would count
+    /// for the next one of its key before it is confirmed.
+    fn enter_lane(&mut self, offset: u64, message: &Message) -> bool {
+        let Some(entry) = self.ledger.get_mut(offset).filter(|entry| entry.lane.is_none()) else {
+            return false;
+        };
+        let lane = self.lanes.of(message);
+        entry.lane = lane;
+        lane.is_none_or(|lane| self.lanes.enter(lane, offset))
     }
 
     fn lease(&mut self, now: Moment, member: u64, offset: u64, message: Arc<Message>) -> Option<Taken> {

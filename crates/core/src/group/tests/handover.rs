@@ -52,3 +52,30 @@ fn a_keys_order_is_kept_by_the_next_owner() {
     bench.settle(&first, &Verb::Ack);
     assert_eq!(bench.take().unwrap().offset, 1);
 }
+
+#[test]
+fn what_came_back_before_the_handover_holds_its_key_until_it_is_confirmed() {
+    let mut bench = Bench::new(&["k", "k"]);
+    let first = bench.take().unwrap();
+    bench.settle(&first, &nack(Some(Duration::ZERO)));
+    bench.hand_over(2);
+    bench.group = bench.group.with_confirmed_order();
+    let again = bench.take().unwrap();
+    assert_eq!(bench.settle(&again, &Verb::Ack), Outcome::Acked);
+    let mark = bench.group.settled();
+    assert!(bench.take().is_none(), "a crash now would bring the first one back");
+    bench.group.confirm(mark);
+    assert_eq!(bench.take().unwrap().offset, 1);
+}
+
+#[test]
+fn what_was_settled_before_its_key_was_looked_at_holds_all_keys_until_it_is_confirmed() {
+    let mut bench = Bench::new(&["k", "k"]);
+    let first = bench.take().unwrap();
+    bench.hand_over(2);
+    bench.group = bench.group.with_confirmed_order();
+    assert_eq!(bench.settle(&first, &Verb::Ack), Outcome::Acked);
+    assert!(bench.take().is_none(), "a crash now would bring the first one back");
+    assert!(bench.group.confirm(bench.group.settled()));
+    assert_eq!(bench.take().unwrap().offset, 1);
+}
