@@ -24,9 +24,9 @@ test *ARGS:
 conformance BACKEND:
     cargo xtask test --package busgate-transports-{{BACKEND}}
 
-# what runs beside the code, in containers
+# the brokers that the tests share, until ctrl-c
 services:
-    docker compose up
+    cargo xtask services
 
 # the benchmarks, with their floor beside them
 bench *ARGS:

@@ -1,7 +1,8 @@
-//! Project tasks, on the standard library alone so that they compile in a second.
+//! Project tasks, on little more than the standard library so that they compile in seconds.
 
 use std::process::ExitCode;
 
+mod brokers;
 mod chaos;
 mod checks;
 mod faults;
@@ -22,6 +23,7 @@ usage: cargo xtask TASK
   check                       format, lints, documentation, licences and import rules
   ci                          check, then test: what .ci/run runs
   tools                       install the test tools into the target directory, where they are missing
+  services                    run the brokers that the tests share, and tell how tests find them
   kill9 [CYCLES]              kill the embedded log under load, 200 times unless told
   chaos [SECONDS]             drain and kill the gateway under clients on every door, for ten minutes unless told
   faults [SECONDS]            break connections and gateways under the client, for ten minutes unless told
@@ -53,6 +55,7 @@ fn perform(arguments: &[String]) -> Outcome {
         ("check", []) => checks::check(&places),
         ("ci", []) => checks::check(&places).and_then(|()| tests::test(&places, &[])),
         ("tools", []) => tools::install(&places),
+        ("services", []) => brokers::serve(&places),
         ("kill9", []) => tests::kill9(&places, "200"),
         ("kill9", [cycles]) => tests::kill9(&places, cycles),
         ("chaos", []) => chaos::chaos(&places, "600"),

@@ -25,6 +25,12 @@ impl Failure {
     }
 }
 
+impl From<busgate_brokers::Error> for Failure {
+    fn from(error: busgate_brokers::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

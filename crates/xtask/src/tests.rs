@@ -1,5 +1,6 @@
 //! The one test command, and the long form of the crash test.
 
+use crate::brokers;
 use crate::fuzz;
 use crate::places::Places;
 use crate::run::{Failure, Outcome, Program};
@@ -14,9 +15,40 @@ pub(crate) fn test(places: &Places, selection: &[String]) -> Outcome {
         fuzz::briefly(places)?;
     }
     // A package asked for is the only one built.
-    let package = selection.iter().any(|argument| argument == "-p" || argument.starts_with("--package"));
-    let scope: &[&str] = if package { &[] } else { &["--workspace"] };
-    nextest(places, scope).args(selection).step("unit, integration and outside tests")
+    let packages = packages(selection);
+    let scope: &[&str] = if packages.is_empty() { &["--workspace"] } else { &[] };
+    // Held until the tests are through.
+    let services = brokers::start(&packages)?;
+    let tests = nextest(places, scope).args(selection).env("NEXTEST_TEST_THREADS", &threads());
+    services
+        .variables()
+        .fold(tests, |tests, (variable, url)| tests.env(variable, &url))
+        .step("unit, integration and outside tests")
+}
+
+/// The packages that a selection names.
+fn packages(selection: &[String]) -> Vec<&str> {
+    let mut arguments = selection.iter().map(String::as_str);
+    let mut packages = Vec::new();
+    while let Some(argument) = arguments.next() {
+        match argument {
+            "-p" | "--package" => packages.extend(arguments.next()),
+            _ => packages.extend(
+                argument
+                    .strip_prefix("--package=")
+                    .or_else(|| argument.strip_prefix("-p"))
+                    .filter(|it| !it.is_empty()),
+            ),
+        }
+    }
+    packages
+}
+
+/// How many of the test runner's slots there are: four a core. What computes takes four (`pins/nextest.toml`), what
+/// waits for a broker one.
+fn threads() -> String {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    (4 * cores).to_string()
 }
 
 /// Kills the embedded log under load `cycles` times.

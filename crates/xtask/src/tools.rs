@@ -1,11 +1,15 @@
 //! What the tests need beside cargo: put into the target directory where it is missing, left alone where it is there.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::places::Places;
 use crate::run::{Failure, Outcome, Program};
 
+mod brokers;
 mod browser;
 mod go;
 mod node;
@@ -21,7 +25,14 @@ pub(crate) fn install(places: &Places) -> Outcome {
     go::programs(places)?;
     seed_client::program(places)?;
     system(places, &["curl"], "curl")?;
+    brokers::install(places)?;
     browser::chromium(places)
+}
+
+/// Installs what runs brokers, and no more.
+pub(crate) fn brokers(places: &Places) -> Outcome {
+    python::wheels(places)?;
+    brokers::install(places)
 }
 
 /// Fills `folder` by `fill`, unless it was filled from the same `pins` before.
@@ -42,6 +53,22 @@ fn write(path: &Path, text: &str) -> Outcome {
     fs::write(path, text).map_err(Failure::during(format_args!("write {}", path.display())))
 }
 
+/// Makes `link` lead to `program`, wherever it led before.
+fn link(link: &Path, program: &Path) -> Outcome {
+    if fs::read_link(link).is_ok_and(|known| known == program) {
+        return Ok(());
+    }
+    let made = link.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
+        // A link to a program that has gone is in the way of a new one.
+        fs::remove_file(link).or_else(|error| match error.kind() {
+            ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })?;
+        symlink(program, link)
+    });
+    made.map_err(Failure::during(format_args!("link {}", link.display())))
+}
+
 /// The first of `programs` that can be found, if need be after installing the Debian package that holds it.
 fn system(places: &Places, programs: &[&str], package: &str) -> Result<String, Failure> {
     if let Some(path) = find(places, programs) {
@@ -59,7 +86,11 @@ fn debian(places: &Places, package: &str) -> Outcome {
         return Err(Failure::new(format!("the tests need {package}: please install that package")));
     }
     let apt = || Program::new(places, "apt-get").env("DEBIAN_FRONTEND", "noninteractive");
-    apt().args(&["update", "--quiet=2"]).step("lists of Debian packages")?;
+    static LISTED: OnceLock<()> = OnceLock::new();
+    if LISTED.get().is_none() {
+        apt().args(&["update", "--quiet=2"]).step("lists of Debian packages")?;
+        LISTED.get_or_init(|| ());
+    }
     apt()
         .args(&["install", "--quiet=2", "--yes", "--no-install-recommends", package])
         .step(&format!("Debian package {package}"))
