@@ -115,6 +115,7 @@ fn node() -> Result<Broker> {
             .line("cluster-enabled yes")
             .line("cluster-config-file nodes.conf")
             .line("cluster-node-timeout 1500")
+            .line("repl-diskless-sync-delay 0")
             .line(format!("cluster-port {}", free_port()?))
             .line("appendonly yes");
         redis.plan(folder, free_port()?)

@@ -45,7 +45,7 @@ impl RedisSentinel {
     /// Its URL, as a transport takes it.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis+sentinel://{}/{NAME}", authority(&self.sentinels))
+        format!("redis+sentinel://{}?master={NAME}", authority(&self.sentinels))
     }
 
     /// The server that the sentinels call the master now.
