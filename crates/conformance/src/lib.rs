@@ -11,6 +11,7 @@ mod claim;
 mod harness;
 pub mod laws;
 mod limited;
+mod overlay;
 mod pace;
 mod run;
 mod seed;
@@ -22,6 +23,7 @@ pub use self::{
     claim::Claim,
     harness::{Harness, Stop},
     limited::Limited,
+    overlay::{Overlay, overlaid},
     pace::{Pace, Time},
     run::run,
     stage::Stage,

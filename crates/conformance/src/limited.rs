@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use busgate_core::{
-    Capabilities, ConsumerLag, Cursor, Delivery, Error, EventConfig, EventInfo, EventName, Health, Item,
-    Message, Mode, Page, Passed, ReadRequest, Receipt, Result, Settled, Settlement, Start, SubscribeOptions,
-    Subscription, Transport, Verb,
+    Capabilities, Cursor, Error, EventConfig, EventInfo, EventName, Message, Mode, Page, ReadRequest, Result,
+    Settled, Settlement, Start, SubscribeOptions, Subscription, Transport, Verb,
 };
-use futures_util::StreamExt;
 
-use crate::Claim;
+use crate::{Claim, Overlay, overlaid};
 
 /// Claims less than `inner`, and refuses what it does not claim. All else it passes on.
 #[derive(Debug)]
@@ -22,8 +20,8 @@ pub struct Limited {
 impl Limited {
     /// `inner` without these, and without what makes no sense without them.
     #[must_use]
-    pub fn new(inner: Arc<dyn Transport>, without: impl Into<Vec<Claim>>) -> Arc<Self> {
-        Arc::new(Self { inner, without: without.into() })
+    pub fn over(inner: Arc<dyn Transport>, without: impl Into<Vec<Claim>>) -> Arc<dyn Transport> {
+        overlaid(Arc::new(Self { inner, without: without.into() }))
     }
 
     fn has(&self, claim: Claim) -> bool {
@@ -37,6 +35,10 @@ impl Limited {
 
     fn has_leases(&self) -> bool {
         self.has(Claim::WorkerPool) || self.has(Claim::Resume)
+    }
+
+    fn allows_reading(&self) -> Result<()> {
+        if self.has(Claim::Replay) { Ok(()) } else { Err(Error::unsupported("history is not claimed")) }
     }
 
     fn allows_start(&self, start: &Start) -> Result<()> {
@@ -74,7 +76,11 @@ impl Limited {
 }
 
 #[async_trait]
-impl Transport for Limited {
+impl Overlay for Limited {
+    fn beneath(&self) -> &Arc<dyn Transport> {
+        &self.inner
+    }
+
     fn capabilities(&self) -> Capabilities {
         let inner = self.inner.capabilities();
         Capabilities {
@@ -97,10 +103,6 @@ impl Transport for Limited {
         self.inner.register(event, &self.inner_config(config)?).await
     }
 
-    async fn unregister(&self, event: &EventName) -> Result<()> {
-        self.inner.unregister(event).await
-    }
-
     async fn events(&self) -> Result<Vec<EventInfo>> {
         let mut infos = self.inner.events().await?;
         if !self.has(Claim::Dedup) {
@@ -111,15 +113,7 @@ impl Transport for Limited {
         Ok(infos)
     }
 
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        self.inner.publish(event, batch).await
-    }
-
-    async fn subscribe(
-        self: Arc<Self>,
-        event: &EventName,
-        options: SubscribeOptions,
-    ) -> Result<Subscription> {
+    async fn subscribe(&self, event: &EventName, options: SubscribeOptions) -> Result<Subscription> {
         self.allows_start(&options.start)?;
         let allowed = match &options.mode {
             Mode::Broadcast { consumer: None } => true,
@@ -129,20 +123,18 @@ impl Transport for Limited {
         if !allowed {
             return Err(Error::unsupported("the mode is not claimed"));
         }
-        let inner = Arc::clone(&self.inner).subscribe(event, options).await?;
-        Ok(Subscription::new(inner.map(move |item| item.map(|item| ours(item, &self)))))
+        Arc::clone(&self.inner).subscribe(event, options).await
     }
 
     async fn read(&self, event: &EventName, request: ReadRequest) -> Result<Page> {
-        if !self.has(Claim::Replay) {
-            return Err(Error::unsupported("history is not claimed"));
-        }
+        self.allows_reading()?;
         self.allows_start(&request.start)?;
         self.inner.read(event, request).await
     }
 
-    fn passed(&self, reader: &Cursor, message: &Cursor) -> Result<Passed> {
-        self.inner.passed(reader, message)
+    async fn find(&self, event: &EventName, place: &Cursor) -> Result<Option<Arc<Message>>> {
+        self.allows_reading()?;
+        self.inner.find(event, place).await
     }
 
     async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
@@ -156,24 +148,4 @@ impl Transport for Limited {
         }
         answers
     }
-
-    async fn health(&self) -> Health {
-        self.inner.health().await
-    }
-
-    async fn lag(&self, event: &EventName) -> Result<Vec<ConsumerLag>> {
-        self.inner.lag(event).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
-}
-
-/// What the inner transport hands out settles through this one.
-fn ours(item: Item, limited: &Arc<Limited>) -> Item {
-    let Item::Delivery(delivery) = item else { return item };
-    let Some(token) = delivery.token().cloned() else { return Item::Delivery(delivery) };
-    let transport: Arc<dyn Transport> = Arc::<Limited>::clone(limited);
-    Item::Delivery(Delivery::leased(token, delivery.message, delivery.cursor, delivery.attempt, transport))
 }

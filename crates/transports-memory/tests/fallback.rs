@@ -22,7 +22,7 @@ impl StandIn {
 impl Harness for StandIn {
     async fn open(&self) -> Arc<dyn Transport> {
         let memory = MemoryTransport::new(MemoryConfig::default());
-        let bare = Limited::new(memory, [Claim::DeadLetters]);
+        let bare = Limited::over(memory, [Claim::DeadLetters]);
         assert!(!bare.capabilities().dead_letters);
         *self.0.lock() = Some(bare.clone());
         Self::over(bare)

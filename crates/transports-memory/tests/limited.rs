@@ -13,7 +13,7 @@ struct Without(&'static [Claim]);
 #[async_trait]
 impl Harness for Without {
     async fn open(&self) -> Arc<dyn Transport> {
-        Limited::new(MemoryTransport::new(MemoryConfig::default()), self.0)
+        Limited::over(MemoryTransport::new(MemoryConfig::default()), self.0)
     }
 
     async fn open_second(&self, first: &Arc<dyn Transport>) -> Option<Arc<dyn Transport>> {

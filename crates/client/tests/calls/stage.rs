@@ -15,10 +15,10 @@ use std::{
 use async_trait::async_trait;
 use busgate::{Config, Server, Sources};
 use busgate_client::{
-    Builder, Capabilities, Connector, ConsumerLag, Cursor, Error, EventConfig, EventInfo, EventName, Health,
-    Io, Message, MessageId, Page, Passed, ReadRequest, Receipt, RemoteTransport, Result, Settled, Settlement,
-    Start, SubscribeOptions, Subscription, TcpConnector, Transport,
+    Builder, Connector, Error, EventConfig, EventInfo, EventName, Io, Message, MessageId, ReadRequest,
+    Receipt, RemoteTransport, Result, Start, TcpConnector, Transport,
 };
+use busgate_conformance::{Overlay, overlaid};
 use busgate_transports_memory::{MemoryConfig, MemoryTransport};
 use parking_lot::Mutex;
 
@@ -39,7 +39,7 @@ pub(crate) enum Turn {
 /// A memory that does as it is told.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    inner: Arc<MemoryTransport>,
+    inner: Arc<dyn Transport>,
     turns: Mutex<VecDeque<Turn>>,
     /// The ids of all messages that came, batch by batch.
     pub(crate) came: Mutex<Vec<Vec<String>>>,
@@ -67,17 +67,9 @@ impl Staged {
 }
 
 #[async_trait]
-impl Transport for Staged {
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    async fn register(&self, event: &EventName, config: &EventConfig) -> Result<()> {
-        self.inner.register(event, config).await
-    }
-
-    async fn unregister(&self, event: &EventName) -> Result<()> {
-        self.inner.unregister(event).await
+impl Overlay for Staged {
+    fn beneath(&self) -> &Arc<dyn Transport> {
+        &self.inner
     }
 
     async fn events(&self) -> Result<Vec<EventInfo>> {
@@ -113,34 +105,6 @@ impl Transport for Staged {
         }
     }
 
-    async fn subscribe(
-        self: Arc<Self>,
-        event: &EventName,
-        options: SubscribeOptions,
-    ) -> Result<Subscription> {
-        Arc::clone(&self.inner).subscribe(event, options).await
-    }
-
-    async fn read(&self, event: &EventName, request: ReadRequest) -> Result<Page> {
-        self.inner.read(event, request).await
-    }
-
-    fn passed(&self, reader: &Cursor, message: &Cursor) -> Result<Passed> {
-        self.inner.passed(reader, message)
-    }
-
-    async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
-        self.inner.settle(batch).await
-    }
-
-    async fn health(&self) -> Health {
-        self.inner.health().await
-    }
-
-    async fn lag(&self, event: &EventName) -> Result<Vec<ConsumerLag>> {
-        self.inner.lag(event).await
-    }
-
     async fn close(&self) -> Result<()> {
         // Gateways come and go over it.
         Ok(())
@@ -152,7 +116,7 @@ pub(crate) async fn gateway_at(address: SocketAddr, inner: &Arc<Staged>, lines: 
     let text = format!("http = \"127.0.0.1:0\"\ngrpc = \"{address}\"\ndrain_timeout = \"1s\"\n{lines}");
     let sources = Sources { file: Some(("test.toml".into(), text)), ..Sources::none() };
     let config = Config::read(&sources).unwrap();
-    let inner = Arc::clone(inner) as Arc<dyn Transport>;
+    let inner = overlaid(Arc::clone(inner));
     // Who had the address before may need a moment to let go of it.
     for _ in 0..500 {
         match Server::builder().config(config.clone()).transport(Arc::clone(&inner)).start().await {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use busgate_conformance::{Overlay, overlaid};
 use busgate_core::{
-    AckMode, Capabilities, ConsumerLag, Cursor, End, Error, ErrorKind, EventConfig, EventInfo, EventName,
-    Health, Message, Outgoing, Page, Passed, ReadRequest, Receipt, Result, Settled, Settlement, Start,
-    SubscribeOptions, SubscribeRequest, Subscription, Transport,
+    AckMode, End, Error, ErrorKind, EventName, Outgoing, Result, Start, SubscribeOptions, SubscribeRequest,
+    Subscription, Transport,
 };
 use futures_util::StreamExt;
 use tokio::{
@@ -39,12 +39,12 @@ fn lost() -> Error {
 }
 
 #[async_trait]
-impl Transport for Cut {
-    async fn subscribe(
-        self: Arc<Self>,
-        event: &EventName,
-        options: SubscribeOptions,
-    ) -> Result<Subscription> {
+impl Overlay for Cut {
+    fn beneath(&self) -> &Arc<dyn Transport> {
+        &self.inner
+    }
+
+    async fn subscribe(&self, event: &EventName, options: SubscribeOptions) -> Result<Subscription> {
         let mut whole = self.whole.subscribe();
         if !*whole.borrow() {
             return Err(lost());
@@ -56,56 +56,12 @@ impl Transport for Cut {
         let end = futures_util::stream::once(async { Err(lost()) });
         Ok(Subscription::new(items.take_until(Box::pin(cut)).chain(end)))
     }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    async fn register(&self, event: &EventName, config: &EventConfig) -> Result<()> {
-        self.inner.register(event, config).await
-    }
-
-    async fn unregister(&self, event: &EventName) -> Result<()> {
-        self.inner.unregister(event).await
-    }
-
-    async fn events(&self) -> Result<Vec<EventInfo>> {
-        self.inner.events().await
-    }
-
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        self.inner.publish(event, batch).await
-    }
-
-    async fn read(&self, event: &EventName, request: ReadRequest) -> Result<Page> {
-        self.inner.read(event, request).await
-    }
-
-    fn passed(&self, reader: &Cursor, message: &Cursor) -> Result<Passed> {
-        self.inner.passed(reader, message)
-    }
-
-    async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
-        self.inner.settle(batch).await
-    }
-
-    async fn health(&self) -> Health {
-        self.inner.health().await
-    }
-
-    async fn lag(&self, event: &EventName) -> Result<Vec<ConsumerLag>> {
-        self.inner.lag(event).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_back_end_lost_for_a_moment_is_not_noticed() {
     let transport = Cut::new();
-    let gateway = gateway_over(Arc::clone(&transport) as Arc<dyn Transport>, config());
+    let gateway = gateway_over(overlaid(Arc::clone(&transport)), config());
     register(&gateway, "e").await;
     let mut follower = subscribe(&gateway, auto(Start::Latest)).await;
     // Each time anew: what is over counts no more.
@@ -125,7 +81,7 @@ async fn a_back_end_lost_for_a_moment_is_not_noticed() {
 #[tokio::test(start_paused = true)]
 async fn a_back_end_lost_for_long_ends_followers_who_may_come_back() {
     let transport = Cut::new();
-    let gateway = gateway_over(Arc::clone(&transport) as Arc<dyn Transport>, config());
+    let gateway = gateway_over(overlaid(Arc::clone(&transport)), config());
     register(&gateway, "e").await;
     publish(&gateway, "e", "1").await;
     let mut follower = subscribe(&gateway, auto(Start::Beginning)).await;

@@ -10,10 +10,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use busgate_conformance::{Overlay, overlaid};
 use busgate_core::{
-    AckMode, Capabilities, ConsumerLag, Cursor, Delivery, End, Error, ErrorKind, EventConfig, EventInfo,
-    EventName, Gap, GatewayConfig, Health, Item, Message, MessageId, Outgoing, Page, Passed, ReadRequest,
-    Receipt, Result, Settled, Settlement, Start, SubscribeOptions, SubscribeRequest, Subscription, Transport,
+    AckMode, Delivery, End, Error, ErrorKind, EventName, Gap, GatewayConfig, Item, Message, MessageId,
+    Outgoing, Result, Start, SubscribeOptions, SubscribeRequest, Subscription, Transport,
 };
 use futures_util::future::{self, BoxFuture};
 use tokio::{sync::mpsc, time::Instant};
@@ -34,12 +34,12 @@ struct Odd {
 }
 
 impl Odd {
-    fn new<F>(subscribes: impl Fn(usize) -> F + Send + Sync + 'static) -> Arc<Self>
+    fn transport<F>(subscribes: impl Fn(usize) -> F + Send + Sync + 'static) -> Arc<dyn Transport>
     where
         F: Future<Output = Option<Result<Subscription>>> + Send + 'static,
     {
         let subscribes = Box::new(move |count| -> BoxFuture<'static, _> { Box::pin(subscribes(count)) });
-        Arc::new(Self { inner: memory(), count: AtomicUsize::new(0), subscribes })
+        overlaid(Arc::new(Self { inner: memory(), count: AtomicUsize::new(0), subscribes }))
     }
 }
 
@@ -50,66 +50,22 @@ impl fmt::Debug for Odd {
 }
 
 #[async_trait]
-impl Transport for Odd {
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+impl Overlay for Odd {
+    fn beneath(&self) -> &Arc<dyn Transport> {
+        &self.inner
     }
 
-    async fn register(&self, event: &EventName, config: &EventConfig) -> Result<()> {
-        self.inner.register(event, config).await
-    }
-
-    async fn unregister(&self, event: &EventName) -> Result<()> {
-        self.inner.unregister(event).await
-    }
-
-    async fn events(&self) -> Result<Vec<EventInfo>> {
-        self.inner.events().await
-    }
-
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        self.inner.publish(event, batch).await
-    }
-
-    async fn subscribe(
-        self: Arc<Self>,
-        event: &EventName,
-        options: SubscribeOptions,
-    ) -> Result<Subscription> {
+    async fn subscribe(&self, event: &EventName, options: SubscribeOptions) -> Result<Subscription> {
         match (self.subscribes)(self.count.fetch_add(1, Ordering::Relaxed)).await {
             Some(answer) => answer,
             None => Arc::clone(&self.inner).subscribe(event, options).await,
         }
     }
-
-    async fn read(&self, event: &EventName, request: ReadRequest) -> Result<Page> {
-        self.inner.read(event, request).await
-    }
-
-    fn passed(&self, reader: &Cursor, message: &Cursor) -> Result<Passed> {
-        self.inner.passed(reader, message)
-    }
-
-    async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
-        self.inner.settle(batch).await
-    }
-
-    async fn health(&self) -> Health {
-        self.inner.health().await
-    }
-
-    async fn lag(&self, event: &EventName) -> Result<Vec<ConsumerLag>> {
-        self.inner.lag(event).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_subscription_that_does_not_come_is_a_timeout() {
-    let gateway = gateway_over(Odd::new(|_| future::pending()), config());
+    let gateway = gateway_over(Odd::transport(|_| future::pending()), config());
     register(&gateway, "e").await;
     for request in [broadcast(), pool()] {
         let started = Instant::now();
@@ -123,7 +79,7 @@ async fn a_subscription_that_does_not_come_is_a_timeout() {
 async fn a_tail_that_cannot_be_attached_again_ends_its_sessions() {
     let lost = || futures_util::stream::iter([Err(Error::unavailable("gone"))]);
     let gateway = gateway_over(
-        Odd::new(move |count| async move {
+        Odd::transport(move |count| async move {
             if count > 0 {
                 return future::pending().await;
             }
@@ -143,7 +99,7 @@ async fn sessions_are_bounded_when_many_come_at_once() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         None
     };
-    let gateway = gateway_over(Odd::new(slowly), GatewayConfig { max_sessions: 3, ..config() });
+    let gateway = gateway_over(Odd::transport(slowly), GatewayConfig { max_sessions: 3, ..config() });
     register(&gateway, "e").await;
     let me = me();
     let sessions = future::join_all((0..10).map(|_| gateway.subscribe(&me, pool()))).await;
@@ -157,7 +113,7 @@ async fn sessions_are_bounded_when_many_come_at_once() {
 async fn a_gap_before_a_followers_place_is_no_gap_to_it() {
     let (tail, items) = mpsc::unbounded_channel::<Item>();
     let items = parking_lot::Mutex::new(Some(items));
-    let odd = Odd::new(move |_| {
+    let odd = Odd::transport(move |_| {
         let items = items.lock().take().expect("one tail");
         let items = futures_util::stream::unfold(items, |mut items| async {
             let item = items.recv().await?;

@@ -9,6 +9,7 @@
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use busgate_conformance::{Overlay, overlaid};
 use busgate_core::*;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
@@ -58,9 +59,9 @@ impl Stepwise {
 }
 
 #[async_trait]
-impl Transport for Stepwise {
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+impl Overlay for Stepwise {
+    fn beneath(&self) -> &Arc<dyn Transport> {
+        &self.inner
     }
 
     async fn register(&self, event: &EventName, config: &EventConfig) -> Result<()> {
@@ -79,11 +80,7 @@ impl Transport for Stepwise {
         self.around(self.inner.publish(event, batch)).await
     }
 
-    async fn subscribe(
-        self: Arc<Self>,
-        event: &EventName,
-        options: SubscribeOptions,
-    ) -> Result<Subscription> {
+    async fn subscribe(&self, event: &EventName, options: SubscribeOptions) -> Result<Subscription> {
         let subscription = self.around(Arc::clone(&self.inner).subscribe(event, options)).await?;
         let dice = Arc::clone(&self.dice);
         Ok(Subscription::new(subscription.then(move |item| {
@@ -99,20 +96,8 @@ impl Transport for Stepwise {
         self.around(self.inner.read(event, request)).await
     }
 
-    fn passed(&self, reader: &Cursor, message: &Cursor) -> Result<Passed> {
-        self.inner.passed(reader, message)
-    }
-
     async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
         self.around(self.inner.settle(batch)).await
-    }
-
-    async fn health(&self) -> Health {
-        self.inner.health().await
-    }
-
-    async fn lag(&self, event: &EventName) -> Result<Vec<ConsumerLag>> {
-        self.inner.lag(event).await
     }
 
     async fn close(&self) -> Result<()> {
@@ -169,7 +154,7 @@ async fn race<F: Future<Output = ()> + Send + 'static>(
     end: impl FnOnce(Gateway) -> F,
 ) -> (Gateway, Arc<Dice>, Vec<Fate>) {
     let dice = Arc::new(Dice(Mutex::new(seed)));
-    let transport = Arc::new(Stepwise { inner: memory(), dice: Arc::clone(&dice) });
+    let transport = overlaid(Arc::new(Stepwise { inner: memory(), dice: Arc::clone(&dice) }));
     let gateway = gateway_over(transport, config());
     register(&gateway, "e").await;
     for text in ["1", "2"] {
