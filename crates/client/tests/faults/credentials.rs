@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use busgate_client::{ApiKey, Credential, CredentialsProvider};
 use busgate_core::{
-    ErrorKind, EventConfig, GroupName, Item, Message, MessageId, Result, Start, SubscribeOptions,
+    ErrorKind, GroupName, Item, Message, MessageId, Result, Start, SubscribeOptions, Subscription, Transport,
 };
 use futures_util::StreamExt;
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::{
     proxy::{Action, Proxy},
-    stage::{Gateway, connected, event, patient, soon},
+    stage::{Gateway, connected, event, orders, patient, soon},
 };
 
 const OLD: &str = "old-key-0123456789";
@@ -70,6 +70,15 @@ impl Change {
         Self { proxy: Proxy::start(old.address()).await, new, _old: old }
     }
 
+    /// A client with the old key, and its subscription as a worker.
+    async fn worker(&self) -> (Vault, Arc<dyn Transport>, Subscription) {
+        let vault = Vault::new();
+        let bus = connected(patient(self.proxy.url()).credentials(vault.clone())).await;
+        let options = SubscribeOptions::pool(GroupName::default(), Start::Beginning);
+        let work = soon(Arc::clone(&bus).subscribe(&orders(&bus).await, options)).await.unwrap();
+        (vault, bus, work)
+    }
+
     /// From now on the other key is asked for.
     fn happen(&self) {
         self.proxy.point_at(self.new.address());
@@ -77,22 +86,14 @@ impl Change {
     }
 }
 
-fn worker() -> SubscribeOptions {
-    SubscribeOptions::pool(GroupName::default(), Start::Beginning)
-}
-
 #[tokio::test]
 async fn a_changed_key_is_asked_for_and_streams_come_back() {
     let change = Change::prepare("\"*\"").await;
-    let vault = Vault::new();
-    let bus = connected(patient(change.proxy.url()).credentials(vault.clone())).await;
-    let orders = event("orders");
-    soon(bus.register(&orders, &EventConfig::default())).await.unwrap();
-    let mut work = soon(Arc::clone(&bus).subscribe(&orders, worker())).await.unwrap();
+    let (vault, bus, mut work) = change.worker().await;
     *vault.key.lock() = NEW;
     change.happen();
     let message = Message::new(MessageId::generate(), "payload");
-    soon(bus.publish(&orders, vec![message.clone()])).await.pop().unwrap().unwrap();
+    soon(bus.publish(&event("orders"), vec![message.clone()])).await.pop().unwrap().unwrap();
     match soon(work.next()).await {
         Some(Ok(Item::Delivery(delivery))) => assert_eq!(delivery.message.id, message.id),
         other => panic!("{other:?}"),
@@ -104,11 +105,7 @@ async fn a_changed_key_is_asked_for_and_streams_come_back() {
 #[tokio::test]
 async fn a_key_that_is_refused_for_good_ends_with_unauthenticated_at_once() {
     let change = Change::prepare("\"*\"").await;
-    let vault = Vault::new();
-    let bus = connected(patient(change.proxy.url()).credentials(vault.clone())).await;
-    let orders = event("orders");
-    soon(bus.register(&orders, &EventConfig::default())).await.unwrap();
-    let mut work = soon(Arc::clone(&bus).subscribe(&orders, worker())).await.unwrap();
+    let (vault, bus, mut work) = change.worker().await;
     change.happen();
     let since = Instant::now();
     match soon(work.next()).await {
@@ -133,11 +130,7 @@ async fn a_wrong_key_does_not_connect() {
 #[tokio::test]
 async fn a_key_that_may_not_any_more_ends_with_denied() {
     let change = Change::prepare("\"list\", \"publish\"").await;
-    let vault = Vault::new();
-    let bus = connected(patient(change.proxy.url()).credentials(vault.clone())).await;
-    let orders = event("orders");
-    soon(bus.register(&orders, &EventConfig::default())).await.unwrap();
-    let mut work = soon(Arc::clone(&bus).subscribe(&orders, worker())).await.unwrap();
+    let (vault, bus, mut work) = change.worker().await;
     *vault.key.lock() = NEW;
     change.happen();
     match soon(work.next()).await {

@@ -2,12 +2,12 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use busgate_core::{EventConfig, GroupName, Item, Message, MessageId, RetryPolicy, Start, SubscribeOptions};
+use busgate_core::{GroupName, Item, Message, MessageId, RetryPolicy, Start, SubscribeOptions};
 use futures_util::StreamExt;
 
 use crate::{
     load::{Load, Sum},
-    stage::{Gateway, HUNG, connected, event, patient, soon},
+    stage::{Gateway, HUNG, connected, orders, patient, soon},
     toxiproxy::{Link, Toxiproxy},
 };
 
@@ -25,8 +25,7 @@ async fn over<'a, F: Future<Output = ()>>(
     let gateway = Gateway::memory().await;
     let link = Arc::new(toxiproxy.link("gateway", gateway.address()));
     let bus = connected(patient(link.url())).await;
-    let orders = event("orders");
-    soon(bus.register(&orders, &EventConfig::default())).await.unwrap();
+    let orders = orders(&bus).await;
     let load = Load::new(bus, orders, "run", HUNG).with_ack_wait(LONG);
     let harm = harm(Arc::clone(&link));
     let whole = async {
@@ -116,8 +115,7 @@ async fn what_waits_in_the_client_keeps_its_lease() {
         link.spoil("latency", stream, r#""latency":30,"jitter":20"#);
     }
     let bus = connected(patient(link.url())).await;
-    let orders = event("orders");
-    soon(bus.register(&orders, &EventConfig::default())).await.unwrap();
+    let orders = orders(&bus).await;
     let batch = (0..MESSAGES).map(|n| Message::new(MessageId::new(format!("{n}")).unwrap(), "x")).collect();
     soon(bus.publish(&orders, batch)).await.into_iter().for_each(|answer| drop(answer.unwrap()));
     let retry = RetryPolicy { ack_wait: ACK_WAIT, ..RetryPolicy::default() };

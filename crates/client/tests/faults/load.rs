@@ -35,7 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// A load that is running.
 #[derive(Debug)]
 pub(crate) struct Load {
-    bus: Arc<dyn Transport>,
+    /// Who is asked in turn.
+    buses: Vec<Arc<dyn Transport>>,
+    turn: AtomicUsize,
     event: EventName,
     /// How long any call may take, with its retries.
     deadline: Duration,
@@ -66,8 +68,19 @@ pub(crate) struct Sum {
 impl Load {
     /// Load on `event` through `bus`; the ids of its messages start with `run`.
     pub(crate) fn new(bus: Arc<dyn Transport>, event: EventName, run: &str, deadline: Duration) -> Self {
+        Self::over(vec![bus], event, run, deadline)
+    }
+
+    /// Load through several that lead to the same event, one at least.
+    pub(crate) fn over(
+        buses: Vec<Arc<dyn Transport>>,
+        event: EventName,
+        run: &str,
+        deadline: Duration,
+    ) -> Self {
         Self {
-            bus,
+            buses,
+            turn: AtomicUsize::default(),
             event,
             deadline,
             ack_wait: Duration::from_secs(1),
@@ -81,6 +94,10 @@ impl Load {
             consumer: Ledger::default(),
             live: Mutex::default(),
         }
+    }
+
+    fn bus(&self) -> &Arc<dyn Transport> {
+        &self.buses[self.turn.fetch_add(1, Ordering::Relaxed) % self.buses.len()]
     }
 
     /// Lets a delivery stay longer with somebody who may be gone.
@@ -128,7 +145,7 @@ impl Load {
     }
 
     async fn left(&self) -> String {
-        let lag = self.bus.lag(&self.event).await;
+        let lag = self.bus().lag(&self.event).await;
         format!(
             "not through in {PATIENCE:?}: {} published, {} settled by the group, {} by the consumer, {} seen live, {lag:?}",
             self.published(),
@@ -143,7 +160,7 @@ impl Load {
         let published = self.published();
         self.publishing.load(Ordering::SeqCst) == 0
             && self.live.lock().len() >= published
-            && self.bus.lag(&self.event).await.is_ok_and(|all| {
+            && self.bus().lag(&self.event).await.is_ok_and(|all| {
                 let left = |lag: &busgate_core::ConsumerLag| {
                     lag.waiting.unwrap_or_default() + lag.in_flight + lag.delayed
                 };
@@ -172,7 +189,7 @@ impl Load {
         let (mut start, mut all) = (Start::Beginning, Vec::new());
         loop {
             let request = ReadRequest { start, limit: 1000, max_bytes: 1 << 20 };
-            let page = self.bus.read(&self.event, request).await;
+            let page = self.bus().read(&self.event, request).await;
             let page = page.map_err(|error| format!("reading the event was answered {error}"))?;
             all.extend(page.messages.into_iter().map(|(_, message)| message));
             if page.end {
@@ -208,7 +225,7 @@ impl Load {
             // Whoever wants it there says it again, under the same id.
             loop {
                 let publish = async {
-                    let mut answers = self.bus.publish(&self.event, vec![message.clone()]).await;
+                    let mut answers = self.bus().publish(&self.event, vec![message.clone()]).await;
                     answers.pop().unwrap()
                 };
                 if self.call("publish", publish).await?.is_some() {
@@ -239,7 +256,7 @@ impl Load {
             backoff: vec![Duration::from_millis(20)],
         };
         let options = SubscribeOptions { retry, max_in_flight: 16, ..options };
-        let subscribe = Arc::clone(&self.bus).subscribe(&self.event, options);
+        let subscribe = Arc::clone(self.bus()).subscribe(&self.event, options);
         let Some(mut subscription) = self.call("subscribe", subscribe).await? else {
             return Err("a subscription could not start before any harm was done".to_owned());
         };
@@ -273,7 +290,7 @@ impl Load {
     /// Writes down what comes; the same place never comes twice.
     async fn follow(&self) -> Verdict {
         let options = SubscribeOptions::broadcast(Start::Beginning);
-        let subscribe = Arc::clone(&self.bus).subscribe(&self.event, options);
+        let subscribe = Arc::clone(self.bus()).subscribe(&self.event, options);
         let Some(mut live) = self.call("subscribe", subscribe).await? else {
             return Err("a subscription could not start before any harm was done".to_owned());
         };

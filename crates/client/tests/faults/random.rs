@@ -2,14 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use busgate_core::EventConfig;
 use fastrand::Rng;
 use tokio::time::Instant;
 
 use crate::{
     load::{Load, Sum},
     proxy::{Action, Fault, Part, Place, Proxy, Side},
-    stage::{Gateway, HUNG, connected, event, patient, soon},
+    stage::{Gateway, HUNG, connected, orders, patient, soon},
 };
 
 /// How long it goes on; `cargo xtask faults` builds the test with another number.
@@ -46,8 +45,7 @@ async fn schedule(seed: u64) -> Sum {
     let gateway = Gateway::log(folder.path()).await;
     let proxy = Proxy::planned(gateway.address(), move |connection| planned(seed, connection)).await;
     let bus = connected(patient(proxy.url())).await;
-    let orders = event("orders");
-    soon(bus.register(&orders, &EventConfig::default())).await.unwrap();
+    let orders = orders(&bus).await;
     let load = Load::new(Arc::clone(&bus), orders, &format!("seed-{seed}"), HUNG);
     let mut running = Some(gateway);
     let harm = async {

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use crate::{
     load::{Load, Sum},
     proxy::{Action, Proxy},
-    stage::{Gateway, HUNG, connected, event, patient, soon},
+    stage::{Gateway, HUNG, connected, event, orders, patient, soon},
 };
 
 /// How many publishes are answered between two restarts.
@@ -23,8 +23,7 @@ async fn restarted<F: Future<Output = ()>>(times: usize, end: impl Fn(Gateway) -
     let gateway = Gateway::log(folder.path()).await;
     let proxy = Proxy::start(gateway.address()).await;
     let bus = connected(patient(proxy.url())).await;
-    let orders = event("orders");
-    soon(bus.register(&orders, &EventConfig::default())).await.unwrap();
+    let orders = orders(&bus).await;
     let load = Load::new(bus, orders, "run", HUNG);
     let harm = async {
         let mut running = gateway;
@@ -84,8 +83,7 @@ async fn what_a_memory_forgot_is_told_as_a_gap() {
     let first = Gateway::memory().await;
     let proxy = Proxy::start(first.address()).await;
     let bus = connected(patient(proxy.url())).await;
-    let orders = event("orders");
-    soon(bus.register(&orders, &EventConfig::default())).await.unwrap();
+    let orders = orders(&bus).await;
     let live = SubscribeOptions::broadcast(Start::Beginning);
     let mut live = soon(Arc::clone(&bus).subscribe(&orders, live)).await.unwrap();
     publish(&bus, ["a", "b"]).await;
@@ -107,8 +105,7 @@ async fn from_latest_on_a_broken_stream_leaves_no_hole() {
     let gateway = Gateway::memory().await;
     let proxy = Proxy::start(gateway.address()).await;
     let bus = connected(patient(proxy.url())).await;
-    let orders = event("orders");
-    soon(bus.register(&orders, &EventConfig::default())).await.unwrap();
+    let orders = orders(&bus).await;
     publish(&bus, ["before-1", "before-2"]).await;
     let live = SubscribeOptions::broadcast(Start::Latest);
     let mut live = soon(Arc::clone(&bus).subscribe(&orders, live)).await.unwrap();
@@ -127,8 +124,7 @@ async fn a_worker_that_holds_a_message_through_a_restart_can_ack_it() {
     let gateway = Gateway::log(folder.path()).await;
     let proxy = Proxy::start(gateway.address()).await;
     let bus = connected(patient(proxy.url())).await;
-    let orders = event("orders");
-    soon(bus.register(&orders, &EventConfig::default())).await.unwrap();
+    let orders = orders(&bus).await;
     publish(&bus, ["a", "b"]).await;
     let worker = SubscribeOptions {
         max_in_flight: 1,

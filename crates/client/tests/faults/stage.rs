@@ -4,7 +4,7 @@ use std::{future::Future, net::SocketAddr, path::Path, sync::Arc, time::Duration
 
 use busgate::{Config, Server, Sources};
 use busgate_client::{Builder, RemoteTransport};
-use busgate_core::{EventName, Stats, Transport};
+use busgate_core::{EventConfig, EventName, Stats, Transport};
 use busgate_transports_log::{LogConfig, LogTransport};
 use busgate_transports_memory::{MemoryConfig, MemoryTransport};
 
@@ -104,6 +104,13 @@ pub(crate) async fn connected(builder: Builder) -> Arc<dyn Transport> {
 
 pub(crate) fn event(name: &str) -> EventName {
     EventName::new(name).expect("a name")
+}
+
+/// The event of most laws, registered.
+pub(crate) async fn orders(bus: &Arc<dyn Transport>) -> EventName {
+    let orders = event("orders");
+    soon(bus.register(&orders, &EventConfig::default())).await.expect("registered");
+    orders
 }
 
 /// What comes of `future`, which must not take long.
