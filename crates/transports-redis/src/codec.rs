@@ -1,0 +1,235 @@
+//! Messages as entries of a stream, and entries of other clients as messages.
+
+mod json;
+
+use busgate_core::{Message, MessageId, Metadata, Timestamp};
+use bytes::Bytes;
+use redis::{Cmd, Value};
+
+use crate::id::EntryId;
+
+const PAYLOAD: &str = "payload";
+const ID: &str = "id";
+const KEY: &str = "key";
+const SOURCE: &str = "source";
+const CONTENT_TYPE: &str = "content_type";
+const TIME: &str = "ts";
+const META: &str = "meta.";
+
+/// Adds to `command` how many arguments the message's fields are, and the fields.
+pub(crate) fn write(message: &Message, command: &mut Cmd) {
+    let optional = [
+        (SOURCE, Some(message.source.as_str()).filter(|source| !source.is_empty())),
+        (KEY, message.key.as_deref()),
+        (CONTENT_TYPE, message.content_type.as_deref()),
+    ];
+    let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let fields = 3 + optional.clone().count() + message.metadata.len();
+    command.arg(fields * 2);
+    command.arg(ID).arg(message.id.as_str()).arg(TIME).arg(message.timestamp.as_millis());
+    for (name, value) in optional {
+        command.arg(name).arg(value);
+    }
+    let mut name = String::from(META);
+    for (key, value) in &message.metadata {
+        name.truncate(META.len());
+        name.push_str(key);
+        command.arg(&name).arg(value);
+    }
+    command.arg(PAYLOAD).arg(&message.payload[..]);
+}
+
+/// Reads the entry `id`. What another client wrote is read as well as it can be.
+pub(crate) fn read(id: EntryId, fields: Vec<Value>) -> Message {
+    let mut read = Fields::default();
+    let mut fields = fields.into_iter();
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        if let (Some(name), Some(value)) = (bytes(name), bytes(value)) {
+            read.take(name, value);
+        }
+    }
+    read.message(id)
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.into_bytes()),
+        Value::Int(number) => Some(number.to_string().into_bytes()),
+        _ => None,
+    }
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Fields {
+    payload: Option<Vec<u8>>,
+    data: Option<Vec<u8>>,
+    id: Option<MessageId>,
+    time: Option<i64>,
+    source: Option<String>,
+    key: Option<String>,
+    content_type: Option<String>,
+    metadata: Metadata,
+    /// Fields that mean nothing to us.
+    others: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Fields {
+    fn take(&mut self, name: Vec<u8>, value: Vec<u8>) {
+        let text = std::str::from_utf8(&name).unwrap_or_default();
+        if let Some(key) = text.strip_prefix(META).filter(|key| !key.is_empty()) {
+            if let Ok(value) = String::from_utf8(value) {
+                self.metadata.insert(key.to_owned(), value);
+            }
+            return;
+        }
+        match text {
+            PAYLOAD if self.payload.is_none() => self.payload = Some(value),
+            "data" if self.data.is_none() => self.data = Some(value),
+            _ => self.take_text(name, value),
+        }
+    }
+
+    fn take_text(&mut self, name: Vec<u8>, value: Vec<u8>) {
+        let told = std::str::from_utf8(&value).ok();
+        let taken = match (name.as_slice(), told) {
+            (b"id", Some(told)) => MessageId::new(told).map(|id| self.id = Some(id)).is_ok(),
+            (b"ts", Some(told)) => told.parse().map(|time| self.time = Some(time)).is_ok(),
+            (b"source", Some(told)) => set(&mut self.source, told),
+            (b"key", Some(told)) => set(&mut self.key, told),
+            (b"content_type", Some(told)) => set(&mut self.content_type, told),
+            _ => false,
+        };
+        if !taken {
+            self.others.push((name, value));
+        }
+    }
+
+    fn message(mut self, id: EntryId) -> Message {
+        let payload = match (self.payload, self.data) {
+            (Some(payload), data) => {
+                self.others.extend(data.map(|data| (b"data".to_vec(), data)));
+                Bytes::from(payload)
+            }
+            (None, Some(data)) => Bytes::from(data),
+            (None, None) => json::object(&std::mem::take(&mut self.others)).into(),
+        };
+        for (name, value) in self.others {
+            if let (Ok(name), Ok(value)) = (String::from_utf8(name), String::from_utf8(value)) {
+                self.metadata.entry(name).or_insert(value);
+            }
+        }
+        let own_id = || MessageId::new(id.to_string());
+        // An entry's id is a message's id as well: digits and a dash.
+        let message_id = self.id.map_or_else(own_id, Ok).unwrap_or_else(|_| MessageId::generate());
+        let time = self.time.unwrap_or_else(|| i64::try_from(id.ms).unwrap_or(i64::MAX));
+        let mut message = Message::new(message_id, payload);
+        message.timestamp = Timestamp::from_millis(time);
+        message.source = self.source.unwrap_or_default();
+        message.metadata = self.metadata;
+        message.key = self.key;
+        message.content_type = self.content_type;
+        message
+    }
+}
+
+fn set(field: &mut Option<String>, value: &str) -> bool {
+    let free = field.is_none();
+    if free {
+        *field = Some(value.to_owned());
+    }
+    free
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ENTRY: EntryId = EntryId { ms: 1_700_000_000_123, seq: 4 };
+
+    fn entry(fields: &[(&str, &[u8])]) -> Message {
+        let values = fields.iter().flat_map(|(name, value)| [name.as_bytes().to_vec(), value.to_vec()]);
+        read(ENTRY, values.map(Value::BulkString).collect())
+    }
+
+    fn written(message: &Message) -> Vec<Value> {
+        let mut command = Cmd::new();
+        write(message, &mut command);
+        let arguments = command.args_iter().map(|argument| match argument {
+            redis::Arg::Simple(bytes) => bytes.to_vec(),
+            _ => panic!("an argument that is none"),
+        });
+        let arguments: Vec<_> = arguments.collect();
+        assert_eq!(arguments[0], (arguments.len() - 1).to_string().as_bytes());
+        arguments.into_iter().skip(1).map(Value::BulkString).collect()
+    }
+
+    fn messages() -> impl Strategy<Value = Message> {
+        let text = || "\\PC{0,12}";
+        let metadata = prop::collection::btree_map("\\PC{1,12}", text(), 0..6);
+        let payload = prop::collection::vec(any::<u8>(), 0..64);
+        let optional = || prop::option::of(text());
+        ("\\PC{1,12}", text(), payload, metadata, any::<u32>(), optional(), optional()).prop_map(
+            |(id, source, payload, metadata, time, key, content_type)| Message {
+                id: MessageId::new(id).unwrap(),
+                source,
+                payload: payload.into(),
+                metadata,
+                timestamp: Timestamp::from_millis(time.into()),
+                key,
+                content_type,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_reads_back(message in messages()) {
+            prop_assert_eq!(read(ENTRY, written(&message)), message);
+        }
+
+        #[test]
+        fn any_entry_is_some_message(fields in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..8), 0..9)) {
+            read(ENTRY, fields.into_iter().map(Value::BulkString).collect());
+        }
+    }
+
+    #[test]
+    fn the_fields_are_those_of_the_wire_contract() {
+        let mut message = Message::new(MessageId::new("m").unwrap(), "body");
+        message.metadata = [("Trace".into(), "t".into())].into();
+        message.key = Some("k".into());
+        let fields: Vec<_> =
+            written(&message).chunks(2).map(|pair| bytes(pair[0].clone()).unwrap()).collect();
+        assert_eq!(fields, ["id", "ts", "key", "meta.Trace", "payload"].map(|name| name.as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn a_native_entry_has_the_streams_id_and_time() {
+        let message = entry(&[("data", b"body"), ("colour", b"red"), ("raw", &[0xff])]);
+        assert_eq!(message.id.as_str(), "1700000000123-4");
+        assert_eq!(message.timestamp.as_millis(), 1_700_000_000_123);
+        assert_eq!(&message.payload[..], b"body");
+        assert_eq!(message.metadata, [("colour".to_owned(), "red".to_owned())].into());
+    }
+
+    #[test]
+    fn a_native_entry_without_a_body_is_an_object_of_its_fields() {
+        let message = entry(&[("b", b"2"), ("a", b"say \"hi\"\n")]);
+        assert_eq!(&message.payload[..], br#"{"b":"2","a":"say \"hi\"\n"}"#);
+        assert!(message.metadata.is_empty());
+        assert_eq!(&entry(&[]).payload[..], b"{}");
+    }
+
+    #[test]
+    fn a_field_that_is_not_what_its_name_says_is_metadata() {
+        let message = entry(&[("payload", b"p"), ("data", b"d"), ("ts", b"soon"), ("id", b"")]);
+        let metadata =
+            [("data", "d"), ("id", ""), ("ts", "soon")].map(|(key, value)| (key.into(), value.into()));
+        assert_eq!(message.metadata, metadata.into());
+        assert_eq!(message.id.as_str(), "1700000000123-4");
+    }
+}

@@ -1,0 +1,290 @@
+//! A group or named consumer on this node: who of it is here, what they hold, and the task that takes messages for them.
+
+mod seat;
+mod turn;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use busgate_core::{Error, Gap, Holder, RetryPolicy, SubscribeOptions};
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+
+use self::seat::{Seat, SeatItem};
+pub(crate) use self::{
+    seat::{Poll, Taken},
+    turn::run,
+};
+use crate::{id::EntryId, topic::Topic};
+
+/// How long what is read ahead stays ours; it is renewed for as long as it waits here. A node that is killed keeps the
+/// others waiting for so long.
+const AHEAD: Duration = Duration::from_secs(3);
+
+/// How long the start of a lease may be kept back: what is settled by then needs no start.
+const KEPT_BACK: Duration = Duration::from_millis(25);
+
+/// How many messages a member gets at once.
+const PORTION: usize = 128;
+
+/// How often a group looks for messages it was not told of.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A group or named consumer on one event and node.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) holder: Holder,
+    /// Its name on the stream.
+    pub(crate) group: String,
+    /// Its keys beside the stream.
+    pub(crate) keys: [String; 5],
+    state: Mutex<State>,
+    alarm: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    life: u64,
+    seats: HashMap<u64, Seat>,
+    /// Who waits for a message, longest first.
+    idle: VecDeque<u64>,
+    held: HashMap<EntryId, Held>,
+    /// What was read ahead for members that left.
+    returns: Vec<(EntryId, u64)>,
+    /// Leases that began here and nowhere else yet, and when the first of them did.
+    starts: Vec<EntryId>,
+    since: Option<Instant>,
+    /// When to look for messages next; `None` when there may be some right now.
+    look_at: Option<Instant>,
+    /// Who is the consumer now; empty for worker groups.
+    member: String,
+    /// No task takes messages any more.
+    over: bool,
+}
+
+/// A message in a member's hands, or on its way there.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    serial: u64,
+    epoch: u64,
+    /// Until when it is ours.
+    until: Instant,
+    /// When it was yielded, unless it was read ahead only.
+    yielded: Option<Instant>,
+    ack_wait: Duration,
+}
+
+/// How a crew ends.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// Its event was unregistered.
+    Unregistered,
+    /// For this reason.
+    Failed(Error),
+}
+
+impl Crew {
+    pub(crate) fn new(topic: Arc<Topic>, holder: Holder, life: u64) -> Self {
+        let group = crate::keys::group(&holder);
+        let state = State {
+            life,
+            seats: HashMap::new(),
+            idle: VecDeque::new(),
+            held: HashMap::new(),
+            returns: Vec::new(),
+            starts: Vec::new(),
+            since: None,
+            look_at: None,
+            member: String::new(),
+            over: false,
+        };
+        let keys = topic.keys.of_group(&group);
+        Self { topic, holder, group, keys, state: Mutex::new(state), alarm: Notify::new() }
+    }
+
+    /// Takes a subscription in; answers whether that was possible. A consumer has one: an earlier one ends.
+    pub(crate) fn join(
+        &self,
+        serial: u64,
+        options: &SubscribeOptions,
+        member: &str,
+        gap: Option<Gap>,
+        life: u64,
+    ) -> bool {
+        let mut state = self.state.lock();
+        if state.over {
+            return false;
+        }
+        if !member.is_empty() {
+            member.clone_into(&mut state.member);
+            state.dismiss(&End::Failed(crate::error::taken_over()));
+        }
+        if state.life != life {
+            state.begin_anew(life);
+        }
+        let policy = Arc::new(options.retry.clone());
+        state.seats.insert(serial, Seat::new(policy, options.max_in_flight, gap));
+        true
+    }
+
+    /// Lets a subscription go: what was read ahead for it goes back.
+    pub(crate) fn leave(&self, serial: u64) {
+        let mut state = self.state.lock();
+        if let Some(seat) = state.seats.remove(&serial) {
+            state.give_back(seat);
+        }
+        state.idle.retain(|idle| *idle != serial);
+        drop(state);
+        self.alarm.notify_one();
+    }
+
+    pub(crate) fn members(&self) -> usize {
+        self.state.lock().seats.len()
+    }
+
+    /// There may be something to take.
+    pub(crate) fn ring(&self) {
+        self.state.lock().look_at = None;
+        self.alarm.notify_one();
+    }
+
+    /// A lease ended elsewhere: its place is free.
+    pub(crate) fn forget(&self, id: EntryId) {
+        self.state.lock().free(id);
+        self.alarm.notify_one();
+    }
+
+    /// A delivery of ours was settled; `extended` tells for how long it goes on.
+    pub(crate) fn settled(&self, id: EntryId, epoch: u64, extended: Option<Duration>, came_back: bool) {
+        let mut state = self.state.lock();
+        let known = state.held.get_mut(&id).filter(|held| held.epoch == epoch);
+        match (known, extended) {
+            (Some(held), Some(extended)) => {
+                held.until = Instant::now() + extended;
+                held.yielded.get_or_insert_with(Instant::now);
+                // Told already: an earlier start would cut it short.
+                state.starts.retain(|start| *start != id);
+            }
+            (Some(_), None) => state.free(id),
+            (None, _) => {}
+        }
+        if came_back {
+            state.look_at = None;
+        }
+        let waits = !state.idle.is_empty();
+        drop(state);
+        if waits {
+            self.alarm.notify_one();
+        }
+    }
+
+    /// What a member finds; without anything its waker is called once there is.
+    pub(crate) fn poll(&self, serial: u64, waker: &std::task::Waker) -> Poll {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(seat) = state.seats.get_mut(&serial) else { return Poll::Ended(End::Unregistered) };
+        loop {
+            match seat.items.pop_front() {
+                Some(SeatItem::Gap(gap)) => return Poll::Gap(gap),
+                Some(SeatItem::Taken(taken)) => {
+                    let held = state.held.get_mut(&taken.id);
+                    // What the node could not renew in time may be with another by now.
+                    let Some(held) = held.filter(|held| held.epoch == taken.epoch && held.until > now) else {
+                        continue;
+                    };
+                    held.yielded = Some(now);
+                    held.until = now + held.ack_wait;
+                    state.starts.push(taken.id);
+                    let alarm = state.since.is_none();
+                    let kept_back = KEPT_BACK.min(held.ack_wait / 4);
+                    let told_by = now + kept_back;
+                    if state.since.is_none_or(|since| told_by < since) {
+                        state.since = Some(told_by);
+                    }
+                    if alarm || kept_back < KEPT_BACK {
+                        self.alarm.notify_one();
+                    }
+                    return Poll::Taken(taken, Arc::clone(&seat.policy), state.life);
+                }
+                None => break,
+            }
+        }
+        if let Some(end) = seat.end.clone() {
+            return Poll::Ended(end);
+        }
+        seat.wait(waker);
+        if !seat.idle {
+            seat.idle = true;
+            state.idle.push_back(serial);
+            self.alarm.notify_one();
+        }
+        Poll::Pending
+    }
+
+    /// Ends every subscription.
+    pub(crate) fn end(&self, end: &End) {
+        self.state.lock().dismiss(end);
+        self.alarm.notify_one();
+    }
+}
+
+impl State {
+    /// Ends every subscription; what was read ahead goes back.
+    fn dismiss(&mut self, end: &End) {
+        let mut returned = Vec::new();
+        for seat in self.seats.values_mut().filter(|seat| seat.end.is_none()) {
+            seat.end = Some(end.clone());
+            returned.extend(seat.drain());
+            seat.wake();
+        }
+        for taken in returned {
+            self.put_back(&taken);
+        }
+        self.idle.clear();
+    }
+
+    /// Another life of the event: nothing of the earlier one is of use.
+    fn begin_anew(&mut self, life: u64) {
+        self.life = life;
+        self.held.clear();
+        self.returns.clear();
+        self.starts.clear();
+        self.look_at = None;
+        for seat in self.seats.values_mut() {
+            seat.drain();
+            seat.held = 0;
+        }
+    }
+
+    fn give_back(&mut self, mut seat: Seat) {
+        for taken in seat.drain() {
+            self.put_back(&taken);
+        }
+    }
+
+    fn put_back(&mut self, taken: &Taken) {
+        if self.held.get(&taken.id).is_some_and(|held| held.epoch == taken.epoch && held.yielded.is_none()) {
+            self.free(taken.id);
+            self.returns.push((taken.id, taken.epoch));
+            self.look_at = None;
+        }
+    }
+
+    /// The place of a message is free again; who waited for that goes on.
+    fn free(&mut self, id: EntryId) {
+        let Some(held) = self.held.remove(&id) else { return };
+        if let Some(seat) = self.seats.get_mut(&held.serial) {
+            seat.held = seat.held.saturating_sub(1);
+        }
+    }
+}
+
+/// What a new member of this policy makes of a delivery that fails for the `attempt`th time, in milliseconds.
+pub(crate) fn backoff(policy: &RetryPolicy, attempt: u32) -> u32 {
+    u32::try_from(policy.delay_after(attempt).as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,86 @@
+//! A member's place in its group: what was taken for it, and how it is woken.
+
+use std::{collections::VecDeque, sync::Arc, task::Waker};
+
+use busgate_core::{Gap, Message, RetryPolicy};
+
+use super::End;
+use crate::id::EntryId;
+
+/// A message that was handed to this node.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) id: EntryId,
+    pub(crate) epoch: u64,
+    pub(crate) attempt: u32,
+    pub(crate) message: Arc<Message>,
+}
+
+/// What a member finds.
+#[derive(Debug)]
+pub(crate) enum Poll {
+    Gap(Gap),
+    /// A message, the policy it is worked on by, and the life of the event.
+    Taken(Taken, Arc<RetryPolicy>, u64),
+    Ended(End),
+    Pending,
+}
+
+#[derive(Debug)]
+pub(super) enum SeatItem {
+    Gap(Gap),
+    Taken(Taken),
+}
+
+/// One subscription.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) policy: Arc<RetryPolicy>,
+    window: usize,
+    /// How many messages are taken for it and not settled.
+    pub(super) held: usize,
+    pub(super) items: VecDeque<SeatItem>,
+    waker: Option<Waker>,
+    /// Whether it stands in the queue of the idle.
+    pub(super) idle: bool,
+    pub(super) end: Option<End>,
+}
+
+impl Seat {
+    pub(super) fn new(policy: Arc<RetryPolicy>, window: usize, gap: Option<Gap>) -> Self {
+        let items = gap.map(SeatItem::Gap).into_iter().collect();
+        Self { policy, window, held: 0, items, waker: None, idle: false, end: None }
+    }
+
+    /// How many messages can be taken for it.
+    pub(super) fn room(&self) -> usize {
+        self.window.saturating_sub(self.held)
+    }
+
+    pub(super) fn wait(&mut self, waker: &Waker) {
+        match &mut self.waker {
+            Some(known) => known.clone_from(waker),
+            None => self.waker = Some(waker.clone()),
+        }
+    }
+
+    pub(super) fn wake(&mut self) {
+        self.idle = false;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// What was taken for it and not yielded; notices stay.
+    pub(super) fn drain(&mut self) -> Vec<Taken> {
+        let mut taken = Vec::new();
+        let items = std::mem::take(&mut self.items);
+        for item in items {
+            match item {
+                SeatItem::Taken(one) => taken.push(one),
+                SeatItem::Gap(_) => self.items.push_back(item),
+            }
+        }
+        taken
+    }
+}

@@ -1,0 +1,336 @@
+//! The turns of a crew: each gives back, starts leases, and takes messages in one call.
+
+use std::{sync::Arc, time::Duration};
+
+use busgate_core::{ErrorKind, Result};
+use redis::{Cmd, Value};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{AHEAD, Crew, End, LOOK, PORTION, SeatItem, State, Taken};
+use crate::{
+    codec, error,
+    id::EntryId,
+    lease,
+    node::Node,
+    reply::{Gone, Outcome, Reply},
+    script,
+};
+
+/// How many bytes of messages are taken at once.
+const MOST_BYTES: usize = 4 << 20;
+
+/// How many messages of a group may wait for an earlier one of their key before nothing new is taken.
+const MOST_PARKED: usize = 10_000;
+
+/// How many leases are told of at once.
+const MOST_STARTS: usize = 1000;
+
+/// What a turn does.
+#[derive(Debug, Default)]
+struct Plan {
+    life: u64,
+    member: String,
+    want: usize,
+    returns: Vec<(EntryId, u64)>,
+    /// Leases by entry, epoch, how long they run, and whether they were yielded.
+    starts: Vec<(EntryId, u64, Duration, bool)>,
+}
+
+enum Next {
+    Turn(Plan),
+    Sleep(Instant),
+    Over,
+}
+
+/// What a turn brought.
+struct Brought {
+    epoch: u64,
+    entries: Vec<Value>,
+    due: Option<u64>,
+    more: bool,
+    gap: Option<busgate_core::Gap>,
+}
+
+/// Takes turns until nobody is left.
+pub(crate) async fn run(node: Arc<Node>, crew: Arc<Crew>) {
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let plan = match crew.plan(Instant::now()) {
+            Next::Over => return,
+            Next::Sleep(until) => {
+                tokio::select! {
+                    () = crew.alarm.notified() => {}
+                    () = sleep_until(until) => {}
+                }
+                continue;
+            }
+            Next::Turn(plan) => plan,
+        };
+        let asked = Instant::now();
+        let outcome = crew.work(&node, &plan).await;
+        match outcome {
+            Ok(Ok(brought)) => {
+                pause = Duration::from_millis(50);
+                crew.take_in(brought, &plan, asked);
+            }
+            Ok(Err(gone)) => {
+                if let Err(error) = crew.recover(&node, &plan, &gone).await {
+                    tracing::debug!(%error, group = crew.group, "a group can't go on yet");
+                    sleep(pause).await;
+                }
+            }
+            Err(error) => {
+                crew.keep_for_later(plan);
+                if node.link.is_closed() {
+                    crew.end(&End::Failed(error::closed()));
+                    return;
+                }
+                tracing::debug!(%error, event = %crew.topic.name, group = crew.group, "a turn of the group failed");
+                sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+impl Crew {
+    fn plan(&self, now: Instant) -> Next {
+        // First the lock of the crews: whoever joins holds it as well.
+        let mut crews = self.topic.crews.lock();
+        let mut state = self.state.lock();
+        if state.seats.is_empty() && state.returns.is_empty() && state.starts.is_empty() {
+            state.over = true;
+            crews.remove(&self.holder);
+            return Next::Over;
+        }
+        drop(crews);
+        state.plan(now)
+    }
+
+    async fn work(&self, node: &Node, plan: &Plan) -> Result<Result<Brought, Gone>> {
+        let nonce = fastrand::u16(..);
+        let arguments = |command: &mut Cmd| {
+            command.arg(self.topic.mapped_flag()).arg(format!("{:x}", plan.life)).arg(&self.group);
+            command
+                .arg(format!("busgate-{:x}", node.id))
+                .arg(nonce)
+                .arg(plan.want)
+                .arg(MOST_BYTES)
+                .arg(MOST_PARKED);
+            command.arg(AHEAD.as_millis()).arg(&self.topic.keys.channel).arg(&plan.member).arg(&self.group);
+            command.arg(format!("{:x}", node.id)).arg(plan.returns.len()).arg(plan.starts.len());
+            for (id, epoch) in &plan.returns {
+                command.arg(id.to_string()).arg(lease::epoch_text(*epoch));
+            }
+            for (id, epoch, left, yielded) in &plan.starts {
+                command.arg(id.to_string()).arg(lease::epoch_text(*epoch)).arg(left.as_millis());
+                command.arg(if *yielded { "l" } else { "b" });
+            }
+        };
+        let value = node.link.run(&script::WORK, &self.all_keys(), arguments).await?;
+        let mut reply = match Reply::outcome("work", value)? {
+            Outcome::Done(reply) => reply,
+            Outcome::Gone(gone) => return Ok(Err(gone)),
+            Outcome::Other(status, _) if status == "taken" => {
+                self.taken_over(&plan.member);
+                return Ok(Ok(Brought { epoch: 0, entries: Vec::new(), due: None, more: false, gap: None }));
+            }
+            Outcome::Other(..) => return Err(error::nonsense("work")),
+        };
+        let turn = reply.count()?.unwrap_or(0);
+        let (entries, due, more) = (reply.parts()?.rest(), reply.count()?, reply.flag()?);
+        let (gap, missed, cut) = (reply.flag()?, reply.count()?, reply.text()?);
+        let gap = if gap { Some(self.topic.gap(plan.life, missed, cut.parse().ok())?) } else { None };
+        Ok(Ok(Brought { epoch: lease::epoch(turn, nonce), entries, due, more, gap }))
+    }
+
+    /// The keys of its scripts.
+    pub(crate) fn all_keys(&self) -> [&str; 7] {
+        let [entries, leases, delayed, ready, lanes] = &self.keys;
+        [&self.topic.keys.stream, &self.topic.keys.record, entries, leases, delayed, ready, lanes]
+    }
+
+    fn taken_over(&self, member: &str) {
+        let mut state = self.state.lock();
+        // Unless somebody here has become the consumer meanwhile.
+        if state.member == member {
+            state.dismiss(&End::Failed(error::taken_over()));
+        }
+    }
+
+    fn keep_for_later(&self, plan: Plan) {
+        let mut state = self.state.lock();
+        if state.life != plan.life {
+            return;
+        }
+        state.returns.extend(plan.returns);
+        let yielded = plan.starts.into_iter().filter(|(.., yielded)| *yielded);
+        state.starts.extend(yielded.map(|(id, ..)| id));
+        if !state.starts.is_empty() {
+            state.since.get_or_insert_with(Instant::now);
+        }
+        state.look_at = None;
+    }
+
+    fn take_in(&self, brought: Brought, plan: &Plan, asked: Instant) {
+        let taken: Vec<_> =
+            brought.entries.into_iter().filter_map(|entry| taken(entry, brought.epoch)).collect();
+        let mut state = self.state.lock();
+        if state.life != plan.life {
+            return;
+        }
+        for (id, epoch, ..) in plan.starts.iter().filter(|(.., yielded)| !yielded) {
+            if let Some(held) =
+                state.held.get_mut(id).filter(|held| held.epoch == *epoch && held.yielded.is_none())
+            {
+                held.until = asked + AHEAD;
+            }
+        }
+        let full = brought.more && !taken.is_empty();
+        state.hand_on(brought.gap, taken, asked);
+        let now = Instant::now();
+        let look = LOOK.mul_f64(0.75 + fastrand::f64() / 2.0);
+        let due = brought.due.map(|due| Duration::from_millis(due + 1));
+        // Whoever rang while this turn was on its way was not answered by it.
+        if state.look_at.is_some() {
+            state.look_at = if full { None } else { Some(now + due.map_or(look, |due| due.min(look))) };
+        }
+    }
+
+    /// Goes on with another life of the event after its data were lost, or ends with it.
+    async fn recover(&self, node: &Node, plan: &Plan, gone: &Gone) -> Result<()> {
+        if gone.was_unregistered(plan.life) {
+            self.end(&End::Unregistered);
+            return Ok(());
+        }
+        let renewed = node.renew(&self.topic, plan.life, gone).await;
+        let life = match renewed {
+            Ok(Some(life)) => life,
+            Ok(None) => {
+                self.end(&End::Unregistered);
+                return Ok(());
+            }
+            Err(error) if error.kind() == ErrorKind::Unavailable || error.kind() == ErrorKind::Timeout => {
+                return Err(error);
+            }
+            Err(error) => {
+                self.end(&End::Failed(error));
+                return Ok(());
+            }
+        };
+        let from = crate::topic::From { kind: "beginning", next: EntryId::ZERO, life };
+        node.join(&self.topic, &self.group, &self.all_keys(), &from, &plan.member).await?;
+        tracing::warn!(event = %self.topic.name, group = self.group, "the event's data were lost: the group begins anew");
+        let gap = self.topic.gap(life, None, None)?;
+        let mut state = self.state.lock();
+        state.begin_anew(life);
+        for seat in state.seats.values_mut() {
+            seat.items.push_back(SeatItem::Gap(gap.clone()));
+            seat.wake();
+        }
+        state.idle.clear();
+        Ok(())
+    }
+}
+
+impl State {
+    fn plan(&mut self, now: Instant) -> Next {
+        let ended: Vec<_> =
+            self.held.iter().filter(|(_, held)| held.until <= now).map(|(id, _)| *id).collect();
+        ended.into_iter().for_each(|id| self.free(id));
+        let want = self.demand();
+        let renew = now + AHEAD / 2;
+        let ahead = |held: &super::Held| held.yielded.is_none();
+        let stale = self.held.values().any(|held| ahead(held) && held.until <= renew);
+        let told = self.since.is_some_and(|since| since <= now);
+        let looks = self.look_at.is_none_or(|at| at <= now) && (want > 0 || self.look_at.is_some());
+        if self.returns.is_empty() && !told && !stale && !looks {
+            return Next::Sleep(self.wake_at(now, want));
+        }
+        let mut plan = Plan { life: self.life, member: self.member.clone(), want, ..Plan::default() };
+        plan.returns = std::mem::take(&mut self.returns);
+        let starts = std::mem::take(&mut self.starts);
+        self.since = None;
+        for id in starts {
+            let Some(held) = self.held.get(&id) else { continue };
+            if held.yielded.is_some() && plan.starts.len() < MOST_STARTS {
+                plan.starts.push((id, held.epoch, held.until.saturating_duration_since(now), true));
+            } else if held.yielded.is_some() {
+                self.starts.push(id);
+                self.since = Some(now);
+            }
+        }
+        if stale {
+            let ahead = self.held.iter().filter(|(_, held)| held.yielded.is_none());
+            plan.starts.extend(ahead.map(|(id, held)| (*id, held.epoch, AHEAD, false)));
+        }
+        // Whoever rings from now on is not answered by this turn.
+        self.look_at = Some(now + LOOK);
+        Next::Turn(plan)
+    }
+
+    /// How many messages the idle can take.
+    fn demand(&self) -> usize {
+        let seats = self.idle.iter().filter_map(|serial| self.seats.get(serial));
+        seats.map(|seat| seat.room().min(PORTION)).sum::<usize>().min(PORTION * 4)
+    }
+
+    /// When to plan again if nobody calls.
+    fn wake_at(&self, now: Instant, want: usize) -> Instant {
+        let look = self.look_at.filter(|_| want > 0 || !self.held.is_empty());
+        let ends = self.held.values().map(|held| match held.yielded {
+            Some(_) => held.until,
+            None => held.until.checked_sub(AHEAD / 2).unwrap_or(now),
+        });
+        look.into_iter().chain(self.since).chain(ends.min()).min().unwrap_or(now + Duration::from_secs(3600))
+    }
+
+    /// Deals what came to those who wait, one each, longest first.
+    fn hand_on(&mut self, gap: Option<busgate_core::Gap>, taken: Vec<Taken>, asked: Instant) {
+        let mut gap = gap;
+        let mut woken = Vec::new();
+        let mut left = std::collections::VecDeque::from(taken);
+        let mut full = Vec::new();
+        while !left.is_empty() || gap.is_some() {
+            let Some(serial) = self.idle.pop_front() else { break };
+            // If it was ours before, its end was not noticed here yet.
+            left.front().map(|taken| taken.id).into_iter().for_each(|id| self.free(id));
+            let Some(seat) = self.seats.get_mut(&serial) else { continue };
+            if let Some(gap) = gap.take() {
+                seat.items.push_back(SeatItem::Gap(gap));
+            } else if seat.room() == 0 {
+                full.push(serial);
+                continue;
+            }
+            if seat.room() > 0
+                && let Some(taken) = left.pop_front()
+            {
+                let (epoch, ack_wait) = (taken.epoch, seat.policy.ack_wait);
+                let held = super::Held { serial, epoch, until: asked + AHEAD, yielded: None, ack_wait };
+                self.held.insert(taken.id, held);
+                seat.held += 1;
+                seat.items.push_back(SeatItem::Taken(taken));
+            }
+            woken.push(serial);
+            self.idle.push_back(serial);
+        }
+        for serial in full {
+            self.idle.push_back(serial);
+        }
+        self.idle.retain(|serial| !woken.contains(serial));
+        for serial in woken {
+            if let Some(seat) = self.seats.get_mut(&serial) {
+                seat.wake();
+            }
+        }
+        // Nobody is there any more to take it.
+        self.returns.extend(left.into_iter().map(|taken| (taken.id, taken.epoch)));
+    }
+}
+
+fn taken(entry: Value, epoch: u64) -> Option<Taken> {
+    let mut parts = Reply::new("work", entry).ok()?;
+    let (id, attempt) = (parts.id().ok()?, parts.number().ok()?);
+    let message = codec::read(id, parts.parts().ok()?.rest());
+    Some(Taken { id, epoch, attempt: u32::try_from(attempt).unwrap_or(u32::MAX), message: Arc::new(message) })
+}

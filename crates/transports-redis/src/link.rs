@@ -1,0 +1,260 @@
+//! The connection all calls of a node share, and who keeps it.
+
+mod server;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use busgate_core::{Error, Result};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, aio::ConnectionLike};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+pub(crate) use self::server::clients;
+use self::server::{Connection, connect};
+use crate::{
+    config::{RedisConfig, Topology},
+    error::{self, Trouble},
+    script::Script,
+};
+
+/// How long a call waits for a connection that is being made.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pauses between attempts to connect: the shortest, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// The connection of a node.
+pub(crate) struct Link {
+    pub(crate) config: Arc<RedisConfig>,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    connection: Option<Connection>,
+    /// Which connection it is, counted from 1.
+    number: u64,
+    closed: bool,
+}
+
+impl Link {
+    /// Connects for the first time.
+    ///
+    /// # Errors
+    /// When that can't be done in time.
+    pub(crate) async fn open(config: Arc<RedisConfig>) -> Result<Self> {
+        let connection = Some(attempt(&config).await?);
+        let state = watch::Sender::new(State { connection, number: 1, closed: false });
+        Ok(Self { config, state })
+    }
+
+    /// Connects again whenever the connection is lost, until the link is closed.
+    pub(crate) async fn keep(&self) {
+        let mut state = self.state.subscribe();
+        loop {
+            let lost = state.wait_for(|state| state.closed || state.connection.is_none()).await;
+            if lost.is_ok_and(|state| state.closed) {
+                return;
+            }
+            tracing::warn!(server = %self.config, "the connection to redis was lost");
+            let connection = self.persist().await;
+            tracing::info!(server = %self.config, "connected to redis again");
+            self.state.send_modify(|state| {
+                state.number += 1;
+                state.connection = Some(connection).filter(|_| !state.closed);
+            });
+        }
+    }
+
+    async fn persist(&self) -> Connection {
+        let mut pause = PAUSES.0;
+        loop {
+            match attempt(&self.config).await {
+                Ok(connection) => return connection,
+                Err(error) => tracing::debug!(%error, server = %self.config, "can't connect to redis"),
+            }
+            sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    /// Which connection it is; another number is another connection.
+    pub(crate) fn number(&self) -> u64 {
+        self.state.borrow().number
+    }
+
+    /// Resolves once there is another connection than this one.
+    pub(crate) async fn after(&self, number: u64) {
+        let _ = self.state.subscribe().wait_for(|state| state.number > number || state.closed).await;
+    }
+
+    /// Whether it is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.borrow().closed
+    }
+
+    /// Lets go of the connection for good.
+    pub(crate) fn close(&self) {
+        self.state
+            .send_modify(|state| *state = State { connection: None, number: state.number, closed: true });
+    }
+
+    async fn connection(&self) -> Result<(u64, Connection)> {
+        let ready = |state: &State| state.closed || state.connection.is_some();
+        let found = |state: &State| match &state.connection {
+            _ if state.closed => Err(error::closed()),
+            Some(connection) => Ok((state.number, connection.clone())),
+            None => Err(error::unreachable("redis can't be reached")),
+        };
+        {
+            let state = self.state.borrow();
+            if ready(&state) {
+                return found(&state);
+            }
+        }
+        let mut state = self.state.subscribe();
+        let waited = timeout(PATIENCE.min(self.config.timeout), state.wait_for(ready)).await;
+        match waited {
+            Ok(Ok(state)) => found(&state),
+            Ok(Err(_)) => Err(error::closed()),
+            Err(_) => Err(error::unreachable("redis can't be reached")),
+        }
+    }
+
+    /// Takes note of what an error says of the connection.
+    fn judge(&self, number: u64, error: &RedisError) {
+        let cluster = self.config.topology == Topology::Cluster;
+        let useless = match error::trouble(error) {
+            // The driver of a cluster connects to its nodes again by itself.
+            Trouble::Broken => !cluster || error.kind() == redis::ErrorKind::ClusterConnectionNotFound,
+            Trouble::Unfit => !cluster,
+            Trouble::Refused => false,
+        };
+        if useless {
+            self.state.send_if_modified(|state| {
+                state.number == number && !state.closed && state.connection.take().is_some()
+            });
+        }
+    }
+
+    async fn send(&self, command: &Cmd) -> Result<RedisResult<Value>> {
+        let (number, mut connection) = self.connection().await?;
+        let answer = match &mut connection {
+            Connection::Server(connection) => connection.req_packed_command(command).await,
+            Connection::Cluster(connection) => connection.req_packed_command(command).await,
+        };
+        let answer = answer.and_then(Value::extract_error);
+        if let Err(error) = &answer {
+            self.judge(number, error);
+        }
+        Ok(answer)
+    }
+
+    /// Has the server do a command.
+    ///
+    /// # Errors
+    /// What the server refuses, and that it can't be reached or does not answer.
+    pub(crate) async fn command(&self, command: &Cmd) -> Result<Value> {
+        self.send(command).await?.map_err(error::told)
+    }
+
+    /// Has the server run a script, which it may have to be sent first. `arguments` adds what follows the keys.
+    ///
+    /// # Errors
+    /// As [`Self::command`].
+    pub(crate) async fn run(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        arguments: impl Fn(&mut Cmd) + Send + Sync,
+    ) -> Result<Value> {
+        let command = |verb: &str, script: &str| {
+            let mut command = redis::cmd(verb);
+            command.arg(script).arg(keys.len()).arg(keys);
+            arguments(&mut command);
+            command
+        };
+        match self.send(&command("EVALSHA", &script.hash)).await? {
+            Err(error) if error.kind() == redis::ServerErrorKind::NoScript.into() => {
+                tracing::debug!(script = script.name, "redis is sent a script");
+                self.command(&command("EVAL", script.text)).await
+            }
+            answer => answer.map_err(error::told),
+        }
+    }
+
+    /// The same, and waits until as many replicas have it as the configuration asks for.
+    ///
+    /// # Errors
+    /// As [`Self::command`], and `unavailable` when too few have it in time.
+    pub(crate) async fn run_replicated(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        arguments: impl Fn(&mut Cmd) + Send + Sync,
+    ) -> Result<Value> {
+        if self.config.min_replicas == 0 {
+            return self.run(script, keys, arguments).await;
+        }
+        self.run_and_wait(script, keys, arguments).await
+    }
+
+    async fn run_and_wait(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        arguments: impl Fn(&mut Cmd) + Send + Sync,
+    ) -> Result<Value> {
+        let (number, connection) = self.connection().await?;
+        let Connection::Server(mut connection) = connection else {
+            return Err(Error::unsupported("min_replicas can't be had on a cluster"));
+        };
+        let mut send = async |verb: &str, script: &str| {
+            // One after the other on one connection: only what was written before is waited for.
+            let mut both = Pipeline::new();
+            both.cmd(verb).arg(script).arg(keys.len()).arg(keys);
+            let mut command = redis::cmd("");
+            arguments(&mut command);
+            for argument in command.args_iter().skip(1) {
+                if let redis::Arg::Simple(argument) = argument {
+                    both.arg(argument);
+                }
+            }
+            let patience = u64::try_from(self.config.min_replicas_timeout.as_millis()).unwrap_or(u64::MAX);
+            both.cmd("WAIT").arg(self.config.min_replicas).arg(patience);
+            connection.req_packed_commands(&both, 0, 2).await
+        };
+        let mut answer = send("EVALSHA", &script.hash).await;
+        if let Ok(values) = &answer
+            && let Some(Value::ServerError(error)) = values.first()
+            && error.kind() == Some(redis::ServerErrorKind::NoScript)
+        {
+            answer = send("EVAL", script.text).await;
+        }
+        let values = answer
+            .and_then(|values| values.into_iter().map(Value::extract_error).collect::<RedisResult<Vec<_>>>());
+        let values = values.inspect_err(|error| self.judge(number, error));
+        let mut values = values.map_err(error::told)?.into_iter();
+        let (Some(value), Some(Value::Int(replicas))) = (values.next(), values.next()) else {
+            return Err(error::nonsense("a script and WAIT"));
+        };
+        if replicas < i64::from(self.config.min_replicas) {
+            let told = format!("{replicas} of {} replicas have it", self.config.min_replicas);
+            return Err(error::unreachable(told).with_effect(busgate_core::Effect::Unknown));
+        }
+        Ok(value)
+    }
+}
+
+async fn attempt(config: &RedisConfig) -> Result<Connection> {
+    let late = |_| error::unreachable("redis does not answer");
+    timeout(config.connect_timeout, connect(config)).await.map_err(late)?
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("server", &self.config.to_string()).finish_non_exhaustive()
+    }
+}

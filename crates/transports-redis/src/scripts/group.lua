@@ -1,0 +1,65 @@
+-- What the scripts of a group begin with after the prelude. The group's own keys:
+-- H, what is known of each entry that is not done: `<epoch> <attempts> <state> <lane>`, where the state is `b` (read
+--   ahead, not yet yielded), `l` (yielded), `n` (waits, its tokens are worth nothing), `p` (waits for its lane). Also
+--   `k<lane>`, who has the lane, and figures under names that are no ids;
+-- T, the leases by their end; D, the delayed by their due time; R, what is ready, by padded id; W, who waits for a lane, as
+--   `<lane>` and padded id.
+-- Invariant: an entry of H is in exactly one of T, D, R and W.
+local H, T, D, R, W = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+
+local function read_state(text)
+  if not text then return nil end
+  local epoch, attempts, state, lane = string.match(text, '^(%S+) (%d+) (%a) (%S*)$')
+  if not epoch then return nil end
+  return { epoch = epoch, attempts = tonumber(attempts), state = state, lane = lane }
+end
+
+local function write_state(s)
+  return s.epoch .. ' ' .. string.format('%d', s.attempts) .. ' ' .. s.state .. ' ' .. s.lane
+end
+
+local function field(fields, name)
+  for i = 1, #fields, 2 do
+    if fields[i] == name then return fields[i + 1] end
+  end
+  return nil
+end
+
+local function lane_of(fields)
+  local key = field(fields, 'key')
+  return key and redis.sha1hex(key) or ''
+end
+
+-- The entry is done: its lane goes on with the next that waits. Answers whether one was set free.
+local function leave_lane(id, lane)
+  if lane == '' or call('HGET', H, 'k' .. lane) ~= id then return false end
+  local next = call('ZRANGEBYLEX', W, '[' .. lane, '[' .. lane .. '~', 'LIMIT', 0, 1)[1]
+  if not next then
+    call('HDEL', H, 'k' .. lane)
+    return false
+  end
+  call('ZREM', W, next)
+  local padded = string.sub(next, #lane + 1)
+  local free = unpad(padded)
+  call('HSET', H, 'k' .. lane, free, free, '0 0 n ' .. lane)
+  call('ZADD', R, 0, padded)
+  return true
+end
+
+-- Brings back what is due; answers how many.
+local function promote(now)
+  local count = 0
+  for _, timed in ipairs({ T, D }) do
+    local due = call('ZRANGEBYSCORE', timed, '-inf', now, 'LIMIT', 0, 512)
+    if #due > 0 then
+      local ready = {}
+      for i, id in ipairs(due) do
+        ready[2 * i - 1], ready[2 * i] = 0, pad(id)
+      end
+      call('ZREM', timed, unpack(due))
+      call('ZADD', R, unpack(ready))
+      count = count + #due
+    end
+  end
+  return count
+end

@@ -1,0 +1,66 @@
+-- Settles a batch of one group. ARGV: mapped, life, group, channel, the holder, node, then of each: id, epoch, verb, a time,
+-- whether it was another node's
+local rec = record(ARGV[1])
+if rec.life ~= ARGV[2] then return gone(rec) end
+local now, known, out = now_ms(), {}, {}
+local acks, back, elsewhere = {}, false, {}
+for i = 7, #ARGV, 5 do
+  local id, epoch, verb, time = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
+  local s = known[id]
+  if s == nil then
+    s = read_state(call('HGET', H, id)) or false
+    known[id] = s
+  end
+  local n = #out + 1
+  if not s or s.epoch ~= epoch then
+    out[n] = 0
+  else
+    out[n] = 1
+    -- Whoever settles it has had it, whether the start of its lease was told or not.
+    local had = s.attempts + (s.state == 'b' and 1 or 0)
+    if verb == 'ack' then
+      acks[#acks + 1] = id
+      known[id] = false
+      if s.lane ~= '' and leave_lane(id, s.lane) then back = true end
+    elseif verb == 'nack' then
+      s.epoch, s.attempts, s.state = '0', had, 'n'
+      call('HSET', H, id, write_state(s))
+      call('ZREM', T, id)
+      call('ZREM', R, pad(id))
+      if time > 0 then call('ZADD', D, now + time, id) else call('ZADD', R, 0, pad(id)) end
+      back = true
+    elseif verb == 'extend' then
+      s.attempts, s.state = had, 'l'
+      call('HSET', H, id, write_state(s))
+      call('ZREM', R, pad(id))
+      call('ZADD', T, now + time, id)
+      back = true
+    else
+      -- Uncounted it is as if it had never been yielded.
+      if verb == 'release' then
+        s.attempts, s.state = had, 'l'
+      else
+        s.attempts, s.state = had - 1, 'b'
+      end
+      call('HSET', H, id, write_state(s))
+      if call('ZREM', T, id) == 1 then call('ZADD', R, 0, pad(id)) end
+      back = true
+    end
+    if ARGV[i + 4] == '1' then elsewhere[#elsewhere + 1] = id end
+  end
+end
+for from = 1, #acks, 1000 do
+  local to = math.min(from + 999, #acks)
+  call('XACK', S, ARGV[3], unpack(acks, from, to))
+  call('HDEL', H, unpack(acks, from, to))
+  call('ZREM', T, unpack(acks, from, to))
+  if call('ZCARD', R) > 0 then
+    for n = from, to do call('ZREM', R, pad(acks[n])) end
+  end
+end
+if #elsewhere > 0 then
+  call('PUBLISH', ARGV[4], 'settled ' .. ARGV[6] .. ' ' .. ARGV[5] .. ' ' .. table.concat(elsewhere, ' '))
+elseif back then
+  call('PUBLISH', ARGV[4], 'group ' .. ARGV[6] .. ' ' .. ARGV[5])
+end
+return { 'ok', out, back and 1 or 0 }

@@ -1,0 +1,148 @@
+-- One turn of a group at one node: gives back, starts leases, takes back what ran out, hands out.
+-- ARGV: mapped, life, group, consumer, nonce, how many are wanted, how many bytes, how many may wait for lanes, how long what
+-- is read ahead stays ours, channel, the member (consumers only), the holder, node, how many are given back, how many
+-- leases start; then of each given back: id, epoch; of each lease: id, epoch, how long, its state
+local rec = record(ARGV[1])
+if rec.life ~= ARGV[2] then return gone(rec) end
+local group, consumer, want, most = ARGV[3], ARGV[4], tonumber(ARGV[6]), tonumber(ARGV[7])
+local max_parked, ahead = tonumber(ARGV[8]), tonumber(ARGV[9])
+local member = ARGV[11]
+if member ~= '' and call('HGET', H, 'member') ~= member then return { 'taken' } end
+local returns, starts = tonumber(ARGV[14]), tonumber(ARGV[15])
+local now, i, came = now_ms(), 16, 0
+
+for _ = 1, returns do
+  local id, s = ARGV[i], read_state(call('HGET', H, ARGV[i]))
+  if s and s.epoch == ARGV[i + 1] and s.state == 'b' and call('ZREM', T, id) == 1 then
+    call('ZADD', R, 0, pad(id))
+    came = came + 1
+  end
+  i = i + 2
+end
+for _ = 1, starts do
+  local id, s = ARGV[i], read_state(call('HGET', H, ARGV[i]))
+  if s and s.epoch == ARGV[i + 1] then
+    -- What was extended meanwhile runs as long as that says.
+    local begins = s.state == 'b'
+    if begins and ARGV[i + 3] == 'l' then
+      s.state, s.attempts = 'l', s.attempts + 1
+      call('HSET', H, id, write_state(s))
+    end
+    if begins and (call('ZSCORE', T, id) or call('ZREM', R, pad(id)) == 1) then
+      call('ZADD', T, now + tonumber(ARGV[i + 2]), id)
+    end
+  end
+  i = i + 4
+end
+came = came + promote(now)
+
+local out, set, timed, epoch, bytes, lost = {}, {}, {}, 0, 0, 0
+local function hand_out(id, attempts, lane, fields)
+  if epoch == 0 then epoch = call('HINCRBY', H, 'epoch', 1) end
+  set[#set + 1] = id
+  set[#set + 1] = epoch .. '-' .. ARGV[5] .. ' ' .. attempts .. ' b ' .. lane
+  timed[#timed + 1], timed[#timed + 2] = now + ahead, id
+  out[#out + 1] = { id, attempts + 1, fields }
+  for _, text in ipairs(fields) do bytes = bytes + #text end
+end
+local function keep()
+  if #set > 0 then
+    call('HSET', H, unpack(set))
+    call('ZADD', T, unpack(timed))
+    set, timed = {}, {}
+  end
+end
+
+-- What came back goes first, in the order of the stream. What retention or another client took away is told.
+local more = 0
+while #out < want and bytes < most do
+  local ready = call('ZRANGE', R, 0, math.min(want - #out, 64) - 1)
+  if #ready == 0 then break end
+  call('ZREM', R, unpack(ready))
+  local ids = {}
+  for n, padded in ipairs(ready) do ids[n] = unpad(padded) end
+  local got = {}
+  local claim = { 'XCLAIM', S, group, consumer, 0, unpack(ids) }
+  for _, entry in ipairs(call(unpack(claim))) do
+    if entry then got[entry[1]] = entry[2] end
+  end
+  local states = call('HMGET', H, unpack(ids))
+  for n, id in ipairs(ids) do
+    local s = read_state(states[n])
+    if got[id] and s then
+      hand_out(id, s.attempts, s.lane, got[id])
+    elseif s then
+      if #call('XRANGE', S, id, id) == 0 then lost = lost + 1 end
+      call('HDEL', H, id)
+      leave_lane(id, s.lane)
+    end
+  end
+  keep()
+end
+
+-- Messages that were gone before the group came to them.
+local gap, missed = 0, -1
+if want > 0 and (rec.native or (rec.cut and call('HGET', H, 'cut') ~= rec.cut)) then
+  local f = figures()
+  for _, g in ipairs(call('XINFO', 'GROUPS', S)) do
+    local of = {}
+    for n = 1, #g, 2 do of[g[n]] = g[n + 1] end
+    if of['name'] == group then
+      local at = of['last-delivered-id']
+      local passed = (rec.cut and before(at, rec.cut))
+        or (f.first and before(at, f.first) and f.countable and of['entries-read']
+          and of['entries-read'] < f.added - f.length)
+      if passed then
+        gap = 1
+        if of['entries-read'] and f.countable then missed = f.added - f.length - of['entries-read'] end
+        local to = (rec.cut and before(at, rec.cut)) and rec.cut or at
+        call('XGROUP', 'SETID', S, group, to, 'ENTRIESREAD', f.added - f.length)
+      end
+    end
+  end
+  call('HSET', H, 'cut', rec.cut or '0-0')
+end
+if lost > 0 then
+  missed = gap == 1 and missed < 0 and -1 or math.max(missed, 0) + lost
+  gap = 1
+end
+
+local chunk, ended = 16, false
+while #out < want and bytes < most and not ended do
+  if call('ZCARD', W) >= max_parked then break end
+  local count = math.min(want - #out, chunk)
+  local got = call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', S, '>')
+  local entries = got and got[1] and got[1][2] or {}
+  for _, entry in ipairs(entries) do
+    local id, lane = entry[1], lane_of(entry[2])
+    if lane == '' then
+      hand_out(id, 0, '', entry[2])
+    elseif call('HSETNX', H, 'k' .. lane, id) == 1 then
+      hand_out(id, 0, lane, entry[2])
+    else
+      set[#set + 1], set[#set + 2] = id, '0 0 p ' .. lane
+      call('ZADD', W, 0, lane .. pad(id))
+      if #set > 2000 then call('HSET', H, unpack(set)) set = {} end
+    end
+  end
+  ended = #entries < count
+  -- As many more as fit, by the size of those so far.
+  if bytes > 0 then chunk = math.max(1, math.min(256, math.floor((most - bytes) / (bytes / math.max(#out, 1))))) end
+end
+if #set > 0 then call('HSET', H, unpack(set)) end
+if #timed > 0 then call('ZADD', T, unpack(timed)) end
+if not ended and want > 0 then more = 1 end
+
+-- When to come again, and whether others may find something.
+local due = -1
+for _, z in ipairs({ T, D }) do
+  local first = call('ZRANGE', z, 0, 0, 'WITHSCORES')
+  if first[2] then
+    local left = math.max(0, tonumber(first[2]) - now)
+    if due < 0 or left < due then due = left end
+  end
+end
+if came > 0 and call('ZCARD', R) > 0 then
+  call('PUBLISH', ARGV[10], 'group ' .. ARGV[13] .. ' ' .. ARGV[12])
+end
+return { 'ok', epoch, out, due, more, gap, missed, rec.cut or '' }

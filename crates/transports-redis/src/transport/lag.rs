@@ -1,0 +1,63 @@
+//! How far the groups of an event are.
+
+use busgate_core::{ConsumerLag, ConsumerName, GroupName, Holder, Result};
+use futures_util::future::try_join_all;
+use redis::Value;
+
+use super::catalog::Figure;
+use crate::{error, node::Node, topic::Topic};
+
+impl Node {
+    /// How far each group of the event is, also those that only other clients use.
+    pub(super) async fn lag(&self, topic: &Topic) -> Result<Vec<ConsumerLag>> {
+        let exists = topic.mapped || self.registration(topic).await?.is_some();
+        let groups = self.group_infos(topic).await?;
+        if !exists && groups.is_empty() {
+            let found = self.link.command(redis::cmd("EXISTS").arg(&topic.keys.stream)).await?;
+            if found != Value::Int(1) {
+                return Err(error::not_registered(&topic.name));
+            }
+        }
+        let known = groups.iter().filter_map(|group| {
+            let name = group.get("name")?.text()?;
+            Some((holder(&name)?, name, group.get("lag").and_then(Figure::number)))
+        });
+        try_join_all(known.map(|(holder, name, fresh)| self.lag_of(topic, holder, name, fresh))).await
+    }
+
+    async fn lag_of(
+        &self,
+        topic: &Topic,
+        holder: Holder,
+        group: String,
+        fresh: Option<u64>,
+    ) -> Result<ConsumerLag> {
+        let [_, leases, delayed, ready, lanes] = topic.keys.of_group(&group);
+        let count = async |verb: &str, key: &str, range: &[String]| -> Result<u64> {
+            match self.link.command(redis::cmd(verb).arg(key).arg(range)).await? {
+                Value::Int(count) => Ok(u64::try_from(count).unwrap_or(0)),
+                _ => Err(error::nonsense("a count")),
+            }
+        };
+        let now = self.config().clock.now().as_millis();
+        let (running, over) = ([format!("({now}"), "+inf".into()], ["-inf".into(), now.to_string()]);
+        let (in_flight, ended, later, due, back, parked) = tokio::try_join!(
+            count("ZCOUNT", &leases, &running),
+            count("ZCOUNT", &leases, &over),
+            count("ZCOUNT", &delayed, &running),
+            count("ZCOUNT", &delayed, &over),
+            count("ZCARD", &ready, &[]),
+            count("ZCARD", &lanes, &[]),
+        )?;
+        let members = topic.crews.lock().get(&holder).map_or(0, |crew| crew.members());
+        let waiting = fresh.map(|fresh| fresh + ended + due + back + parked);
+        Ok(ConsumerLag { holder, waiting, in_flight, delayed: later, members: members as u64 })
+    }
+}
+
+fn holder(group: &str) -> Option<Holder> {
+    match group.strip_prefix("consumer/") {
+        Some(name) => ConsumerName::new(name).ok().map(Holder::Consumer),
+        None => GroupName::new(group).ok().map(Holder::Group),
+    }
+}

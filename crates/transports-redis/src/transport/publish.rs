@@ -1,0 +1,119 @@
+//! Publishing: what comes at the same time goes in one call.
+
+use std::sync::Arc;
+
+use busgate_core::{Effect, Error, Message, Receipt, Result};
+use redis::{Cmd, Value};
+use tokio::sync::oneshot;
+
+use crate::{
+    batch::{Job, MOST},
+    codec, error,
+    node::Node,
+    reply::{Outcome, Reply},
+    script,
+    topic::Topic,
+};
+
+/// Messages of one caller.
+#[derive(Debug)]
+pub(crate) struct Publishing {
+    messages: Vec<Message>,
+    bytes: usize,
+    answer: oneshot::Sender<Vec<Result<Receipt>>>,
+}
+
+impl Publishing {
+    pub(super) fn new(messages: Vec<Message>) -> (Self, oneshot::Receiver<Vec<Result<Receipt>>>) {
+        let (answer, answered) = oneshot::channel();
+        let bytes = messages.iter().map(Message::weight).sum();
+        (Self { messages, bytes, answer }, answered)
+    }
+}
+
+impl Job for Publishing {
+    fn pieces(&self) -> usize {
+        self.messages.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Cuts a batch into portions that one call can carry.
+pub(super) fn portions(batch: Vec<Message>) -> Vec<Vec<Message>> {
+    let mut portions = Vec::new();
+    let (mut portion, mut bytes) = (Vec::new(), 0);
+    for message in batch {
+        let weight = message.weight();
+        if !portion.is_empty() && (portion.len() == MOST.0 || bytes + weight > MOST.1) {
+            portions.push(std::mem::take(&mut portion));
+            bytes = 0;
+        }
+        bytes += weight;
+        portion.push(message);
+    }
+    portions.push(portion);
+    portions
+}
+
+/// Publishes batches until none waits.
+pub(super) async fn run(node: Arc<Node>, topic: Arc<Topic>) {
+    while let Some(jobs) = topic.publishing.next() {
+        let messages: Vec<_> = jobs.iter().flat_map(|job| &job.messages).collect();
+        let mut answers = match publish(&node, &topic, &messages).await {
+            Ok(answers) => answers.into_iter(),
+            Err(error) => vec![Err(error); messages.len()].into_iter(),
+        };
+        for job in jobs {
+            let answer = answers.by_ref().take(job.messages.len()).collect();
+            // Whoever no longer waits for it does not need it.
+            let _ = job.answer.send(answer);
+        }
+    }
+}
+
+async fn publish(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Vec<Result<Receipt>>> {
+    let keys = &topic.keys;
+    let [ids, earlier] = &keys.ids;
+    let names = [keys.stream.as_str(), &keys.record, ids, earlier, &keys.marks];
+    let defaults = &node.config().defaults;
+    let arguments = |command: &mut Cmd| {
+        command.arg(topic.mapped_flag()).arg(&keys.channel);
+        command.arg(defaults.dedup_window.unwrap_or_default().as_millis()).arg(node.default_age());
+        command.arg(defaults.retention_bytes.unwrap_or(0)).arg(defaults.retention_messages.unwrap_or(0));
+        command.arg(node.config().max_ids).arg(messages.len());
+        for message in messages {
+            command.arg(message.id.as_str()).arg(message.weight());
+            codec::write(message, command);
+        }
+    };
+    let value = node.link.run_replicated(&script::PUBLISH, &names, arguments).await?;
+    let mut reply = match Reply::outcome("publish", value)? {
+        Outcome::Done(reply) => reply,
+        Outcome::Gone(_) => return Err(error::not_registered(&topic.name)),
+        Outcome::Other(..) => return Err(error::nonsense("publish")),
+    };
+    let life = reply.life()?.ok_or_else(|| error::nonsense("publish"))?;
+    let places = reply.parts()?.rest();
+    if places.len() != messages.len() {
+        return Err(error::nonsense("publish"));
+    }
+    Ok(messages.iter().zip(places).map(|(message, place)| receipt(topic, life, message, place)).collect())
+}
+
+fn receipt(topic: &Topic, life: u64, message: &Message, place: Value) -> Result<Receipt> {
+    let nonsense = || error::nonsense("publish");
+    let Value::BulkString(place) = place else { return Err(nonsense()) };
+    let place = std::str::from_utf8(&place).map_err(|_| nonsense())?;
+    let first = place.strip_prefix('=');
+    let id = first.unwrap_or(place).parse().map_err(|_| nonsense())?;
+    let cursor = Some(topic.cursor(life, id)?);
+    Ok(Receipt { id: message.id.clone(), cursor, duplicate: first.is_some() })
+}
+
+/// What callers are told when nobody answers any more.
+pub(super) fn unanswered() -> Error {
+    error::closed().with_effect(Effect::Unknown)
+}
