@@ -124,6 +124,8 @@ impl Clients {
     pub(crate) fn reader(&self, wait_ms: u32) -> ClientConfig {
         let mut settings = self.base.clone();
         settings
+            // librdkafka assigns only under the name of a group. It is never joined, and nothing is committed.
+            .set("group.id", self.config.own_topic("readers"))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest");
@@ -136,6 +138,13 @@ impl Clients {
         ] {
             self.unless_asked(&mut settings, key, value);
         }
+        settings
+    }
+
+    /// The settings of a consumer that reads up to an end, and is told when it is there.
+    pub(crate) fn pager(&self, wait_ms: u32) -> ClientConfig {
+        let mut settings = self.reader(wait_ms);
+        settings.set("enable.partition.eof", "true");
         settings
     }
 

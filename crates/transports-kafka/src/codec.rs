@@ -1,5 +1,7 @@
 //! Records as messages and messages as records: the payload as it is, everything else in headers.
 
+use std::time::Duration;
+
 use busgate_core::{Message, MessageId, Metadata, Timestamp};
 use bytes::Bytes;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
@@ -12,6 +14,8 @@ pub(crate) const ID: &str = "busgate-id";
 pub(crate) const SOURCE: &str = "busgate-source";
 /// The header that has the media type of a payload.
 pub(crate) const CONTENT_TYPE: &str = "content-type";
+/// The header that has a message's time where a record can't have it.
+pub(crate) const TIME: &str = "busgate-time";
 /// What all headers of ours begin with, beside the content type.
 pub(crate) const OWN: &str = "busgate-";
 /// What a metadata key that would be taken for a header of ours is written after.
@@ -37,6 +41,10 @@ impl Place {
     }
 }
 
+/// How far a record's time may be from when it is written: what is older than the retention is let go of at once, and
+/// what is in the future is not taken.
+const NEAR: Duration = Duration::from_secs(600);
+
 /// The headers a message has on Kafka.
 pub(crate) fn headers(message: &Message) -> OwnedHeaders {
     let mut headers = OwnedHeaders::new_with_capacity(message.metadata.len() + 3)
@@ -57,16 +65,21 @@ pub(crate) fn headers(message: &Message) -> OwnedHeaders {
     headers
 }
 
-/// The record of a message.
-pub(crate) fn draft<'a>(topic: &'a str, partition: i32, message: &'a Message) -> Draft<'a> {
+/// The record of a message that is written now.
+pub(crate) fn draft<'a>(topic: &'a str, partition: i32, message: &'a Message, now: Timestamp) -> Draft<'a> {
+    let mut headers = headers(message);
+    let time = message.timestamp;
+    let is_near = time.since(now).max(now.since(time)) <= NEAR;
+    if !is_near && time != Timestamp::default() {
+        headers = headers.insert(Header { key: TIME, value: Some(&time.as_millis().to_string()) });
+    }
     Draft {
         topic,
         partition,
         key: message.key.as_ref().map(String::as_bytes),
         payload: Some(&message.payload),
-        headers: Some(headers(message)),
-        // Zero is "now" to librdkafka, and what is before the epoch is no time to Kafka.
-        timestamp: Some(message.timestamp.as_millis()).filter(|millis| *millis > 0),
+        headers: Some(headers),
+        timestamp: is_near.then(|| time.as_millis()),
     }
 }
 
@@ -74,11 +87,13 @@ pub(crate) fn draft<'a>(topic: &'a str, partition: i32, message: &'a Message) ->
 pub(crate) fn message(record: &BorrowedMessage<'_>) -> Message {
     let place = Place::of(record);
     let (mut id, mut source, mut content_type) = (None, String::new(), None);
+    let mut time = record.timestamp().to_millis();
     let mut metadata = Metadata::new();
     for header in record.headers().into_iter().flat_map(Headers::iter) {
         let Some(value) = header.value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
         match header.key {
             ID => id = MessageId::new(value).ok(),
+            TIME => time = value.parse().ok().or(time),
             SOURCE => value.clone_into(&mut source),
             key if key.eq_ignore_ascii_case(CONTENT_TYPE) => content_type = Some(value.to_owned()),
             "" => {}
@@ -94,7 +109,7 @@ pub(crate) fn message(record: &BorrowedMessage<'_>) -> Message {
         source,
         payload: Bytes::copy_from_slice(record.payload().unwrap_or_default()),
         metadata,
-        timestamp: record.timestamp().to_millis().map(Timestamp::from_millis).unwrap_or_default(),
+        timestamp: time.map(Timestamp::from_millis).unwrap_or_default(),
         key: record.key().map(|key| String::from_utf8_lossy(key).into_owned()),
         content_type,
     }

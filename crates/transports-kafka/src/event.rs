@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use busgate_core::{Cursor, EventConfig, EventName, Places, Result};
+use busgate_core::{Cursor, EventConfig, EventName, Gap, Places, Result};
 use tokio_util::sync::CancellationToken;
 
 use crate::codec::Place;
@@ -55,6 +55,11 @@ impl Event {
     /// The cursor before `next` offsets, one for each partition.
     pub(crate) fn places(&self, next: &[i64]) -> Places {
         Places::before(self.life, &self.name, next.iter().map(|next| told(*next)).collect())
+    }
+
+    /// That `missed` messages can't be had any more, and delivery goes on before `next`.
+    pub(crate) fn gap(&self, missed: Option<u64>, next: &[i64]) -> Result<Gap> {
+        Ok(Gap { missed, cursor: Some(self.places(next).to_cursor()?) })
     }
 
     /// The cursor of a message for whoever knows only the message's own place: the other partitions are found by the

@@ -8,12 +8,18 @@ mod asker;
 mod clients;
 mod codec;
 mod config;
+mod dedup;
 mod error;
 mod event;
+mod follower;
 mod group;
+mod offsets;
 mod producer;
+mod reader;
 mod registry;
 mod shared;
+mod start;
+mod tail;
 mod tap;
 mod transport;
 

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::Admin, asker::Asker, clients::Clients, config::KafkaConfig, error, producer::Producer,
-    registry::Registry, tap::Tap,
+    admin::Admin, asker::Asker, clients::Clients, config::KafkaConfig, dedup::Dedup, error,
+    producer::Producer, reader::Reader, registry::Registry, tail::Tails, tap::Tap,
 };
 
 /// One node's clients and knowledge.
@@ -33,6 +33,12 @@ pub(crate) struct Shared {
     pub(crate) tap: Tap,
     /// Which events there are.
     pub(crate) registry: Registry,
+    /// The tails of events with live subscribers.
+    pub(crate) tails: Tails,
+    /// Reads history.
+    pub(crate) reader: Reader,
+    /// The ids that events remember.
+    pub(crate) dedup: Dedup,
     /// What runs beside the calls.
     pub(crate) tasks: Tasks,
     /// Ends with the transport.
@@ -55,8 +61,11 @@ impl Shared {
             admin: Admin::new(&clients, &config)?,
             asker: Asker::new(&clients, config.timeout)?,
             producer: Producer::new(&clients)?,
-            tap: Tap::new(&clients)?,
+            tap: Tap::new(&clients, config.timeout)?,
             registry: Registry::new(config.own_topic(Registry::topic_name())),
+            tails: Tails::default(),
+            reader: Reader::default(),
+            dedup: Dedup::default(),
             tasks: Tasks::new(),
             closing: CancellationToken::new(),
             node: format!("{:016x}", fastrand::u64(..)),
@@ -71,6 +80,7 @@ impl Shared {
             shared.close().await;
             return Err(error);
         }
+        shared.tasks.spawn(Tails::tidy(Arc::downgrade(&shared)));
         Ok(shared)
     }
 
@@ -92,8 +102,11 @@ impl Shared {
         let first = !self.closed.swap(true, Ordering::AcqRel);
         self.closing.cancel();
         self.tasks.close().await;
+        self.dedup.close();
+        self.tails.close();
         self.registry.close();
         self.tap.close().await;
+        self.reader.close().await;
         self.producer.close().await;
         first
     }

@@ -50,6 +50,7 @@ struct Inner {
     sinks: RwLock<HashMap<String, Arc<dyn Sink>>>,
     /// What is assigned changes in one place at a time.
     assigning: Mutex<()>,
+    timeout: Duration,
     stop: AtomicBool,
 }
 
@@ -57,14 +58,23 @@ struct Inner {
 pub(crate) struct Following {
     tap: Weak<Inner>,
     topic: String,
-    partitions: Mutex<Vec<i32>>,
+    partitions: Arc<Mutex<Partitions>>,
+}
+
+/// What is followed of a topic.
+#[derive(Debug, Default)]
+struct Partitions {
+    /// How many are followed, or about to be.
+    count: usize,
+    assigned: Vec<i32>,
+    ended: bool,
 }
 
 impl Tap {
-    pub(crate) fn new(clients: &Clients) -> Result<Self> {
+    pub(crate) fn new(clients: &Clients, timeout: Duration) -> Result<Self> {
         let client = clients.make(&clients.reader(FETCH_WAIT_MS))?;
         let (sinks, assigning, stop) = Default::default();
-        let inner = Arc::new(Inner { client, sinks, assigning, stop });
+        let inner = Arc::new(Inner { client, sinks, assigning, timeout, stop });
         let polled = Arc::clone(&inner);
         let thread = thread::Builder::new()
             .name("busgate-kafka-tap".into())
@@ -85,9 +95,9 @@ impl Tap {
             }
             sinks.insert(topic.to_owned(), sink);
         }
-        let (tap, partitions) = (Arc::downgrade(&self.inner), Mutex::default());
+        let (tap, partitions) = (Arc::downgrade(&self.inner), Arc::default());
         let following = Following { tap, topic: topic.to_owned(), partitions };
-        following.add(from.iter().copied())?;
+        following.add(from);
         Ok(following)
     }
 
@@ -107,24 +117,35 @@ impl Tap {
     }
 }
 
+impl Drop for Tap {
+    fn drop(&mut self) {
+        // The thread ends by itself: it is not waited for where that may be a runtime's.
+        self.inner.stop.store(true, Ordering::Release);
+    }
+}
+
 impl Following {
     /// Follows the partitions after those that are followed, from these offsets on.
-    pub(crate) fn add(&self, from: impl Iterator<Item = i64>) -> Result<()> {
-        let Some(tap) = self.tap.upgrade() else { return Err(error::closed()) };
-        let _assigning = tap.assigning.lock();
-        let mut partitions = self.partitions.lock();
-        let mut list = TopicPartitionList::new();
-        for (partition, offset) in (partitions.len()..).zip(from) {
-            let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))
-                .map_err(|error| error::failed("the topic can't be followed", error))?;
-            partitions.push(partition);
+    pub(crate) fn add(&self, from: &[i64]) {
+        let Some(tap) = self.tap.upgrade() else { return };
+        let mut starts = Vec::with_capacity(from.len());
+        {
+            let mut partitions = self.partitions.lock();
+            for offset in from {
+                starts.push((i32::try_from(partitions.count).unwrap_or(i32::MAX), *offset));
+                partitions.count += 1;
+            }
         }
-        if list.count() == 0 {
-            return Ok(());
+        if starts.is_empty() {
+            return;
         }
-        let assigned = tap.client.incremental_assign(&list);
-        assigned.map_err(|error| error::failed("the topic can't be followed", error))
+        let (topic, partitions) = (self.topic.clone(), Arc::clone(&self.partitions));
+        // It waits for the broker, and nobody waits for it: what is read begins where it was said, whenever.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = tap.assign(&topic, &partitions, &starts) {
+                tracing::error!(%error, topic, "the topic can't be followed");
+            }
+        });
     }
 }
 
@@ -132,8 +153,10 @@ impl Drop for Following {
     fn drop(&mut self) {
         let Some(tap) = self.tap.upgrade() else { return };
         let _assigning = tap.assigning.lock();
+        let mut partitions = self.partitions.lock();
+        partitions.ended = true;
         let mut list = TopicPartitionList::new();
-        for partition in self.partitions.lock().drain(..) {
+        for partition in partitions.assigned.drain(..) {
             list.add_partition(&self.topic, partition);
         }
         if list.count() > 0 {
@@ -146,6 +169,27 @@ impl Drop for Following {
 }
 
 impl Inner {
+    /// Has librdkafka fetch the partitions from these offsets on.
+    fn assign(&self, topic: &str, partitions: &Mutex<Partitions>, starts: &[(i32, i64)]) -> Result<()> {
+        // A topic it does not know it would ask for within a second; one that is asked for it knows at once.
+        if let Err(error) = self.client.fetch_metadata(Some(topic), self.timeout) {
+            tracing::debug!(%error, topic, "the topic is not known yet");
+        }
+        let _assigning = self.assigning.lock();
+        let mut partitions = partitions.lock();
+        if partitions.ended {
+            return Ok(());
+        }
+        let failed = |error| error::failed("the topic can't be followed", error);
+        let mut list = TopicPartitionList::with_capacity(starts.len());
+        for (partition, offset) in starts {
+            list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).map_err(failed)?;
+        }
+        self.client.incremental_assign(&list).map_err(failed)?;
+        partitions.assigned.extend(starts.iter().map(|(partition, _)| *partition));
+        Ok(())
+    }
+
     fn run(&self) {
         while !self.stop.load(Ordering::Acquire) {
             match self.client.poll(LOOK) {

@@ -1,15 +1,22 @@
 //! The port, implemented.
 
+mod info;
+mod probe;
+mod publish;
+
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use busgate_core::{
     Capabilities, ConsumerLag, Cursor, Error, EventConfig, EventInfo, EventName, Health, Message, Page,
-    Passed, Places, ReadRequest, Receipt, Result, Settled, Settlement, SubscribeOptions, Subscription,
+    Passed, Places, ReadRequest, Receipt, Result, Settled, Settlement, Start, SubscribeOptions, Subscription,
     Transport,
 };
 
-use crate::{config::KafkaConfig, group::Groups, shared::Shared};
+use crate::{
+    config::KafkaConfig, event::Event, follower::Follower, group::Groups, reader::Limit, shared::Shared,
+    start::Begun,
+};
 
 /// Kafka.
 pub struct KafkaTransport {
@@ -27,6 +34,11 @@ impl KafkaTransport {
         let shared = Shared::connect(config).await?;
         let groups = Groups::new(Arc::clone(&shared));
         Ok(Arc::new(Self { shared, groups }))
+    }
+
+    async fn find(&self, event: &EventName) -> Result<Arc<Event>> {
+        self.shared.check_open()?;
+        self.shared.registry.find(&self.shared, event).await
     }
 }
 
@@ -53,11 +65,11 @@ impl Transport for KafkaTransport {
     }
 
     async fn events(&self) -> Result<Vec<EventInfo>> {
-        Err(Error::internal("not yet"))
+        self.infos().await
     }
 
-    async fn publish(&self, _event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        vec![Err(Error::internal("not yet")); batch.len()]
+    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        self.publish_all(event, batch).await
     }
 
     async fn subscribe(
@@ -66,15 +78,41 @@ impl Transport for KafkaTransport {
         options: SubscribeOptions,
     ) -> Result<Subscription> {
         options.validate()?;
-        self.shared.check_open()?;
-        let event = self.shared.registry.find(&self.shared, event).await?;
-        let Some(holder) = options.mode.holder() else { return Err(Error::internal("not yet")) };
+        let event = self.find(event).await?;
+        let Some(holder) = options.mode.holder() else {
+            let begun = self.shared.resolve(&event, &options.start).await?;
+            let follower = Follower::new(Arc::clone(&self.shared), event, begun, options.max_in_flight)?;
+            return Ok(follower.into_subscription());
+        };
         let groups = Arc::clone(&self.groups);
         groups.subscribe(self, event, holder, options).await
     }
 
-    async fn read(&self, _event: &EventName, _request: ReadRequest) -> Result<Page> {
-        Err(Error::internal("not yet"))
+    async fn read(&self, event: &EventName, request: ReadRequest) -> Result<Page> {
+        if request.limit == 0 {
+            return Err(Error::invalid("limit must be 1 or more"));
+        }
+        let event = self.find(event).await?;
+        let Begun { next, gap } = self.shared.resolve(&event, &request.start).await?;
+        if request.start == Start::Latest {
+            return Ok(Page { gap, messages: Vec::new(), next: event.places(&next).to_cursor()?, end: true });
+        }
+        let limit = Limit { messages: request.limit, bytes: request.max_bytes };
+        let chunk = self.shared.reader.page(&self.shared, &event, next, limit).await?;
+        let gap = match chunk.missed {
+            Some(_) => Some(event.gap(chunk.missed, &chunk.from)?),
+            None => gap,
+        };
+        let mut next = chunk.from;
+        let mut messages = Vec::with_capacity(chunk.messages.len());
+        for (place, message) in chunk.messages {
+            let own = u16::try_from(place.partition).unwrap_or(0);
+            if let Some(slot) = next.get_mut(usize::from(own)) {
+                *slot = place.offset + 1;
+            }
+            messages.push((event.places(&next).of_message_in(own).to_cursor()?, message));
+        }
+        Ok(Page { gap, messages, next: event.places(&chunk.next).to_cursor()?, end: chunk.end })
     }
 
     fn passed(&self, reader: &Cursor, message: &Cursor) -> Result<Passed> {
@@ -89,12 +127,14 @@ impl Transport for KafkaTransport {
     }
 
     async fn health(&self) -> Health {
-        Health::unhealthy("not yet")
+        match self.probe().await {
+            Ok(()) => Health::healthy().with("events", &self.shared.registry.known().len()),
+            Err(error) => Health::unhealthy(error.to_string()),
+        }
     }
 
     async fn lag(&self, event: &EventName) -> Result<Vec<ConsumerLag>> {
-        self.shared.check_open()?;
-        let event = self.shared.registry.find(&self.shared, event).await?;
+        let event = self.find(event).await?;
         self.groups.lag(&event).await
     }
 

@@ -13,6 +13,9 @@ use crate::event::Event;
 /// that a native tool makes is not.
 const MISSING: Duration = Duration::from_millis(500);
 
+/// How large a batch of records may be: the largest payload a gateway can be configured to take, with its headers.
+const MAX_MESSAGE_BYTES: u32 = 17 * 1024 * 1024;
+
 /// How many missing names are remembered.
 const MAX_MISSING: usize = 1024;
 
@@ -125,7 +128,7 @@ impl View {
 
 /// The settings of a topic whose event was registered with `config`.
 pub(super) fn settings(config: &EventConfig, partitions: u16) -> Vec<(&'static str, String)> {
-    let mut settings = Vec::new();
+    let mut settings = vec![("max.message.bytes", MAX_MESSAGE_BYTES.to_string())];
     if let Some(age) = config.retention_age {
         settings.push(("retention.ms", age.as_millis().max(1).to_string()));
     }

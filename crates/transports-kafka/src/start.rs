@@ -1,0 +1,112 @@
+//! Where a subscription or a read starts.
+
+use std::sync::Arc;
+
+use busgate_core::{Cursor, Gap, Places, Position, Result, Start, Timestamp};
+
+use crate::{
+    asker::Bounds,
+    event::{Event, untold},
+    reader::Limit,
+    shared::Shared,
+};
+
+/// A place to start, and what of the wish can't be had.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// The next offset of each partition.
+    pub(crate) next: Vec<i64>,
+    /// What is missing before it.
+    pub(crate) gap: Option<Gap>,
+}
+
+impl Begun {
+    fn at(next: Vec<i64>) -> Self {
+        Self { next, gap: None }
+    }
+}
+
+impl Shared {
+    /// The offsets to start with, one for each partition.
+    ///
+    /// # Errors
+    /// `invalid` for a cursor that is not one of this event, and as the broker says.
+    pub(crate) async fn resolve(&self, event: &Arc<Event>, start: &Start) -> Result<Begun> {
+        let (topic, partitions) = (event.topic.as_str(), event.partitions());
+        match start {
+            Start::Beginning => Ok(Begun::at(self.asker.begins(topic, partitions).await?)),
+            Start::Latest => Ok(Begun::at(self.asker.ends(topic, partitions).await?)),
+            Start::At(time) => Ok(Begun::at(self.asker.at(topic, partitions, *time).await?)),
+            Start::After(cursor) => self.after(event, cursor).await,
+        }
+    }
+
+    async fn after(&self, event: &Arc<Event>, cursor: &Cursor) -> Result<Begun> {
+        let places = Places::parse(cursor)?;
+        if !places.is_of(&event.name) {
+            return Err(Position::foreign());
+        }
+        let bounds = self.asker.bounds(&event.topic, event.partitions()).await?;
+        let begins = || bounds.iter().map(|bounds| bounds.begin).collect::<Vec<_>>();
+        if places.life != event.life {
+            return begin_anew(event, begins());
+        }
+        let told = told(&places, bounds.len());
+        let untold = if told.contains(&None) && places.own.is_some() {
+            match self.time_of(event, &told, &places, &bounds).await? {
+                // A message written later may be of an earlier time, by as long as publishing may take.
+                Some(time) => {
+                    let from = time.minus(self.config.timeout);
+                    self.asker.at(&event.topic, event.partitions(), from).await?
+                }
+                None => begins(),
+            }
+        } else {
+            begins()
+        };
+        let next: Vec<i64> = told.iter().zip(&untold).map(|(told, untold)| told.unwrap_or(*untold)).collect();
+        // Beyond the end: the topic was made anew, or cut off.
+        if next.iter().zip(&bounds).any(|(next, bounds)| *next > bounds.end) {
+            return begin_anew(event, begins());
+        }
+        let behind = |(next, bounds): (&i64, &Bounds)| u64::try_from(bounds.begin - next).unwrap_or(0);
+        let missed: u64 = next.iter().zip(&bounds).map(behind).sum();
+        let next: Vec<i64> = next.iter().zip(&bounds).map(|(next, bounds)| bounds.begin.max(*next)).collect();
+        let gap = (missed > 0).then(|| event.gap(Some(missed), &next)).transpose()?;
+        Ok(Begun { next, gap })
+    }
+
+    /// The time of the message that a cursor belongs to, if it is still there.
+    async fn time_of(
+        &self,
+        event: &Arc<Event>,
+        told: &[Option<i64>],
+        places: &Places,
+        bounds: &[Bounds],
+    ) -> Result<Option<Timestamp>> {
+        let own = usize::from(places.own.unwrap_or(0));
+        let (Some(Some(next)), Some(held)) = (told.get(own), bounds.get(own)) else { return Ok(None) };
+        if *next - 1 < held.begin || *next > held.end {
+            return Ok(None);
+        }
+        // The other partitions are of no interest, so they are read from their ends.
+        let mut from: Vec<i64> = bounds.iter().map(|bounds| bounds.end).collect();
+        if let Some(slot) = from.get_mut(own) {
+            *slot = *next - 1;
+        }
+        let limit = Limit { messages: 1, bytes: 1 };
+        let chunk = self.reader.page(self, event, from, limit).await?;
+        Ok(chunk.messages.first().map(|(_, message)| message.timestamp))
+    }
+}
+
+/// What the cursor tells of each partition there is now.
+fn told(places: &Places, partitions: usize) -> Vec<Option<i64>> {
+    let told = |partition| untold(places.in_partition(u16::try_from(partition).unwrap_or(u16::MAX)));
+    (0..partitions.max(places.next.len())).map(told).take(partitions).collect()
+}
+
+fn begin_anew(event: &Event, begins: Vec<i64>) -> Result<Begun> {
+    let gap = event.gap(None, &begins)?;
+    Ok(Begun { next: begins, gap: Some(gap) })
+}

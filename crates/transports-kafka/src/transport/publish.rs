@@ -1,0 +1,104 @@
+//! Publishing: ids are claimed, what is new is written in one go.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use busgate_core::{Effect, Error, ErrorKind, EventName, Message, Receipt, Result};
+
+use super::KafkaTransport;
+use crate::{
+    codec::{self, Place},
+    config::Unkeyed,
+    dedup::Claim,
+    event::Event,
+    producer::{Draft, partition_of},
+};
+
+/// Goes from partition to partition, for messages that no order holds to one.
+static TURN: AtomicU32 = AtomicU32::new(0);
+
+impl KafkaTransport {
+    pub(super) async fn publish_all(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        match self.find(event).await {
+            Ok(event) if !batch.is_empty() => self.publish_to(&event, batch).await,
+            Ok(_) => Vec::new(),
+            Err(error) => vec![Err(error); batch.len()],
+        }
+    }
+
+    async fn publish_to(&self, event: &Arc<Event>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        let window = match self.shared.dedup.window(&self.shared, event).await {
+            Ok(window) => window,
+            Err(error) => return vec![Err(error); batch.len()],
+        };
+        let Some(window) = window else {
+            let places = self.write(event, batch.iter()).await;
+            return batch
+                .iter()
+                .zip(places)
+                .map(|(message, place)| receipt(event, message, place?, false))
+                .collect();
+        };
+        let claims = window.claim(&batch);
+        let ours = || batch.iter().zip(&claims).filter(|(_, claim)| matches!(claim, Claim::Ours));
+        let ids: Vec<_> = ours().map(|(message, _)| message.id.clone()).collect();
+        let mut places = Vec::new();
+        if !ids.is_empty() {
+            let flight = window.flight(ids);
+            places = self.write(event, ours().map(|(message, _)| message)).await;
+            flight.land(&places);
+        }
+        let mut places = places.into_iter();
+        let mut receipts = Vec::with_capacity(batch.len());
+        for (message, claim) in batch.iter().zip(claims) {
+            let (place, duplicate) = match claim {
+                Claim::Ours => (places.next().unwrap_or_else(no_answer), false),
+                Claim::Taken(place) => (Ok(place), true),
+                Claim::Flying(outcome) => (outcome.await.unwrap_or_else(|_| no_answer()), true),
+            };
+            receipts.push(place.and_then(|place| receipt(event, message, place, duplicate)));
+        }
+        receipts
+    }
+
+    pub(super) async fn write(
+        &self,
+        event: &Arc<Event>,
+        messages: impl Iterator<Item = &Message>,
+    ) -> Vec<Result<Place>> {
+        let now = self.shared.now();
+        let drafts: Vec<Draft<'_>> = messages
+            .map(|message| codec::draft(&event.topic, self.partition(event, message), message, now))
+            .collect();
+        let places = self.shared.producer.send(drafts).await;
+        if places.iter().any(|place| place.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)) {
+            self.shared.registry.doubt(&event.name);
+        }
+        places
+    }
+
+    /// Which partition a message belongs to.
+    fn partition(&self, event: &Event, message: &Message) -> i32 {
+        let count = event.partitions();
+        match (&message.key, self.shared.config.unkeyed) {
+            (Some(key), _) => partition_of(key.as_bytes(), count),
+            (None, Unkeyed::Publisher) if message.source.is_empty() => {
+                partition_of(self.shared.node.as_bytes(), count)
+            }
+            (None, Unkeyed::Publisher) => partition_of(message.source.as_bytes(), count),
+            (None, Unkeyed::Spread) => {
+                i32::try_from(TURN.fetch_add(1, Ordering::Relaxed) % u32::from(count)).unwrap_or(0)
+            }
+        }
+    }
+}
+
+fn receipt(event: &Event, message: &Message, place: Place, duplicate: bool) -> Result<Receipt> {
+    Ok(Receipt { id: message.id.clone(), cursor: Some(event.own_cursor(place)?), duplicate })
+}
+
+fn no_answer() -> Result<Place> {
+    Err(Error::internal("no answer to a message").with_effect(Effect::Unknown))
+}
