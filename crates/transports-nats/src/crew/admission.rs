@@ -1,0 +1,78 @@
+//! Letting in what was delivered before: its attempts are those that count, and its earlier tokens are closed.
+
+use std::sync::Arc;
+
+use busgate_core::Result;
+
+use super::{Crew, Entry, Stand, Wakes, state::Admission};
+use crate::{
+    pull::{DONE, again},
+    record::Record,
+};
+
+/// How often to try against others that write the same record.
+const TRIES: usize = 8;
+
+/// How long a message waits when its record can't be had.
+const LATER: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl Crew {
+    /// Finds out, and closes, what is to be known and closed of a message that came again.
+    pub(super) async fn admit(self: Arc<Self>, sequence: u64, epoch: u64, how: Admission) {
+        let Some(entry) = self.state.lock().entry(sequence).filter(|it| it.epoch() == epoch).cloned() else {
+            return;
+        };
+        let known = match how {
+            Admission::Close => Some((entry.record, entry.number)),
+            Admission::LookUp | Admission::Done => None,
+        };
+        let admitted = self.claim(&entry, known).await;
+        let mut wakes = Wakes::default();
+        let mut state = self.state.lock();
+        match admitted {
+            Ok(Some((record, number))) => state.admit(sequence, epoch, record, number, &mut wakes),
+            Ok(None) => {
+                state.finish(sequence, &mut wakes);
+                self.link.post(entry.reply, DONE);
+            }
+            Err(error) => {
+                tracing::warn!(event = %self.event.name, %error, "a message that came back has to wait for its record");
+                state.shift(sequence, Stand::Returned { is_open: true, due: None }, &mut wakes);
+                self.link.post(entry.reply, again(LATER));
+            }
+        }
+        // Nobody may be there to take it by now.
+        let unread = state.unread(&mut wakes);
+        drop(state);
+        wakes.wake();
+        unread.into_iter().for_each(|entry| self.send_back(entry.reply));
+        self.alarm.notify_one();
+    }
+
+    /// Closes all tokens before this delivery; `None` when the message is done by one of them.
+    async fn claim(&self, entry: &Entry, known: Option<(Record, u64)>) -> Result<Option<(Record, u64)>> {
+        let subject = self.record_of(entry.delivered.stamp.sequence);
+        let mut known = known;
+        for _ in 0..TRIES {
+            let (record, number) = match known.take() {
+                Some(known) => known,
+                None => self.records.get(&subject).await?,
+            };
+            if record.is_done {
+                return Ok(None);
+            }
+            let before = entry.delivered.times.saturating_sub(1);
+            let last = entry.epoch().saturating_sub(1);
+            if record.delivered == before && record.is_closed {
+                return Ok(Some((record, number)));
+            }
+            let lost = before.saturating_sub(record.delivered.max(1));
+            let lost = record.lost.saturating_add(u32::try_from(lost).unwrap_or(u32::MAX));
+            let closed = Record { delivered: before, lost, ..record.close(last) };
+            if let Some(number) = self.records.put(&subject, closed, number).await? {
+                return Ok(Some((closed, number)));
+            }
+        }
+        Err(busgate_core::Error::unavailable("another node writes the same record"))
+    }
+}

@@ -1,0 +1,241 @@
+//! The one connection of a node.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, Request, RequestErrorKind, ServerAddr, Subject,
+    connection::State,
+    jetstream::{Context, ContextBuilder},
+};
+use busgate_core::{Error, ErrorKind, Result};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tokio::{sync::watch, time::timeout};
+
+use crate::{
+    config::{Credentials, NatsConfig, Secret},
+    error,
+};
+
+/// How many commands may wait for the socket.
+const COMMANDS: usize = 16_384;
+
+/// How many deliveries may wait for their subscription; none asks for as many.
+const DELIVERIES: usize = 65_536;
+
+/// How many publishes may wait for their answer.
+const PUBLISHES: usize = 16_384;
+
+/// The connection, and how it is.
+pub(crate) struct Link {
+    pub(crate) client: Client,
+    pub(crate) context: Context,
+    /// Counts connections: whoever waits for something of an earlier one waits in vain.
+    generation: watch::Sender<u64>,
+    closed: AtomicBool,
+    serial: AtomicU64,
+    api: String,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("state", &self.client.connection_state()).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    pub(crate) async fn connect(config: &NatsConfig) -> Result<Arc<Self>> {
+        let (generation, _) = watch::channel(0);
+        let changes = generation.clone();
+        let options = options(config).await?.event_callback(move |event| {
+            match event {
+                Event::Connected => changes.send_modify(|number| *number += 1),
+                Event::Disconnected => tracing::warn!("the nats server is gone"),
+                Event::SlowConsumer(_) => tracing::warn!("a nats subscription does not keep up"),
+                Event::ServerError(error) => tracing::warn!(%error, "the nats server complains"),
+                Event::ClientError(error) => tracing::warn!(%error, "the nats client complains"),
+                Event::LameDuckMode | Event::Draining | Event::Closed => {}
+            }
+            std::future::ready(())
+        });
+        let servers = servers(config)?;
+        let connected = timeout(config.connect_timeout, options.connect(servers)).await;
+        let client = match connected {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => {
+                let kind = match error.kind() {
+                    ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                        ErrorKind::Unauthenticated
+                    }
+                    _ => ErrorKind::Unavailable,
+                };
+                let text = format!("no connection to {config}: {}", error.kind());
+                return Err(Error::new(kind, text).with_source(error));
+            }
+            Err(_) => return Err(Error::unavailable(format!("no connection to {config} in time"))),
+        };
+        let context = ContextBuilder::new()
+            .timeout(config.request_timeout)
+            .ack_timeout(config.request_timeout)
+            .max_ack_inflight(PUBLISHES)
+            .backpressure_on_inflight(true)
+            .api_prefix(&config.api_prefix)
+            .build(client.clone());
+        let (closed, serial) = (AtomicBool::new(false), AtomicU64::new(1));
+        let api = config.api_prefix.clone();
+        Ok(Arc::new(Self { client, context, generation, closed, serial, api }))
+    }
+
+    /// Whether a call has anyone to go to: nothing is queued for a server that is away.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(error::closed());
+        }
+        match self.client.connection_state() {
+            State::Connected => Ok(()),
+            State::Pending | State::Disconnected => Err(error::away()),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        // Wakes whoever waits for a new connection.
+        self.generation.send_modify(|number| *number += 1);
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        *self.generation.borrow()
+    }
+
+    /// In front of the subjects of JetStream's API.
+    pub(crate) fn api(&self) -> &str {
+        &self.api
+    }
+
+    /// A number nobody else on this connection has.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) async fn ask(&self, subject: Subject, payload: Bytes) -> Result<async_nats::Message> {
+        self.check()?;
+        let request = Request::new().payload(payload);
+        self.client.send_request(subject, request).await.map_err(error::request)
+    }
+
+    /// Asks another node; `None` when there is none any more.
+    pub(crate) async fn ask_node(
+        &self,
+        subject: Subject,
+        payload: Bytes,
+        within: Duration,
+    ) -> Result<Option<Bytes>> {
+        self.check()?;
+        let request = Request::new().payload(payload).timeout(Some(within));
+        match self.client.send_request(subject, request).await {
+            Ok(answer) => Ok(Some(answer.payload)),
+            Err(refused)
+                if matches!(refused.kind(), RequestErrorKind::NoResponders | RequestErrorKind::TimedOut) =>
+            {
+                Ok(None)
+            }
+            Err(refused) => Err(error::request(refused)),
+        }
+    }
+
+    /// Sends what nobody answers, without waiting for the socket; whether there was room.
+    pub(crate) fn post(&self, subject: Subject, payload: Bytes) -> bool {
+        self.check().is_ok()
+            && self.client.publish(subject, payload).now_or_never().is_some_and(|sent| sent.is_ok())
+    }
+
+    /// As [`Self::post`], for what has to be a request.
+    pub(crate) fn post_request(&self, subject: String, payload: Bytes) -> bool {
+        let reply = self.client.new_inbox();
+        let sending = self.client.publish_with_reply(subject, reply, payload);
+        self.check().is_ok() && sending.now_or_never().is_some_and(|sent| sent.is_ok())
+    }
+}
+
+fn servers(config: &NatsConfig) -> Result<Vec<ServerAddr>> {
+    let scheme = if config.tls.required { "tls" } else { "nats" };
+    let address = |server: &String| {
+        let refused = |_| Error::invalid(format!("`{server}` is no address of a nats server"));
+        format!("{scheme}://{server}").parse().map_err(refused)
+    };
+    config.servers.iter().map(address).collect()
+}
+
+async fn options(config: &NatsConfig) -> Result<ConnectOptions> {
+    let mut options = ConnectOptions::new()
+        .name(&config.name)
+        .connection_timeout(config.connect_timeout)
+        .request_timeout(Some(config.request_timeout))
+        .client_capacity(COMMANDS)
+        .subscription_capacity(DELIVERIES)
+        .ping_interval(Duration::from_secs(10))
+        .reconnect_delay_callback(reconnect_delay);
+    if let Some(prefix) = &config.inbox_prefix {
+        options = options.custom_inbox_prefix(prefix);
+    }
+    options = match &config.credentials {
+        Credentials::None => options,
+        Credentials::Password { user, password } => {
+            options.user_and_password(user.clone(), read(password).await?)
+        }
+        Credentials::Token(token) => options.token(read(token).await?),
+        Credentials::NKey(seed) => options.nkey(read(seed).await?),
+        Credentials::File(path) => {
+            let refused = |cause| unreadable(path.display(), cause);
+            options.credentials_file(path).await.map_err(refused)?
+        }
+    };
+    let tls = &config.tls;
+    if let Some(authority) = &tls.ca {
+        options = options.add_root_certificates(authority.clone());
+    }
+    if let Some((certificate, key)) = &tls.identity {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
+    }
+    if tls.first {
+        options = options.tls_first();
+    }
+    Ok(options.require_tls(tls.required))
+}
+
+/// Soon at first, then every two seconds: a server that restarts is found again quickly.
+fn reconnect_delay(attempts: usize) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(5);
+    Duration::from_millis(50 << doublings).min(Duration::from_secs(2))
+}
+
+async fn read(secret: &Secret) -> Result<String> {
+    match secret {
+        Secret::Text(text) => Ok(text.clone()),
+        Secret::File(path) => {
+            let text = tokio::fs::read_to_string(path).await;
+            let text = text.map_err(|cause| unreadable(path.display(), cause))?;
+            Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+        }
+    }
+}
+
+fn unreadable(path: impl fmt::Display, cause: std::io::Error) -> Error {
+    Error::invalid(format!("`{path}` can't be read: {}", cause.kind())).with_source(cause)
+}

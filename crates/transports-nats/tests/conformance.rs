@@ -1,0 +1,57 @@
+//! The contract, kept on NATS JetStream.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use busgate_brokers::{Kind, shared};
+use busgate_conformance::{Harness, Stop};
+use busgate_core::{MessageId, Transport};
+use busgate_transports_nats::{NatsConfig, NatsTransport};
+
+/// One prefix on a server that all tests share.
+#[derive(Debug)]
+struct Nats {
+    config: NatsConfig,
+}
+
+impl Nats {
+    fn new(kind: Kind, options: &str) -> Self {
+        let id = MessageId::generate();
+        let run = id.as_str().rsplit('-').next().unwrap();
+        let config = format!("{}?prefix=law{run}.{options}", shared(kind)).parse().unwrap();
+        Self { config }
+    }
+}
+
+#[async_trait]
+impl Harness for Nats {
+    async fn open(&self) -> Arc<dyn Transport> {
+        NatsTransport::connect(self.config.clone()).await.unwrap()
+    }
+
+    async fn open_second(&self, _: &Arc<dyn Transport>) -> Option<Arc<dyn Transport>> {
+        Some(self.open().await)
+    }
+
+    /// A node that is killed says nothing more: all that it had is dropped with it.
+    async fn reopen(&self, previous: Arc<dyn Transport>, stop: Stop) -> Option<Arc<dyn Transport>> {
+        if stop == Stop::Close {
+            previous.close().await.unwrap();
+        }
+        drop(previous);
+        Some(self.open().await)
+    }
+}
+
+mod v2_15 {
+    use super::{Kind, Nats};
+
+    busgate_conformance::suite!(real, Nats::new(Kind::Nats215, ""));
+}
+
+mod v2_9 {
+    use super::{Kind, Nats};
+
+    busgate_conformance::suite!(real, Nats::new(Kind::Nats29, ""));
+}
