@@ -1,5 +1,6 @@
 //! A group or named consumer on this node: who of it is here, what they hold, and the task that takes messages for them.
 
+mod reclaim;
 mod seat;
 mod turn;
 
@@ -14,11 +15,8 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use self::seat::{Seat, SeatItem};
-pub(crate) use self::{
-    seat::{Poll, Taken},
-    turn::run,
-};
-use crate::{id::EntryId, topic::Topic};
+pub(crate) use self::seat::{Poll, Taken};
+use crate::{id::EntryId, node::Node, topic::Topic};
 
 /// How long what is read ahead stays ours; it is renewed for as long as it waits here. A node that is killed keeps the
 /// others waiting for so long.
@@ -67,7 +65,7 @@ struct State {
 }
 
 /// A message in a member's hands, or on its way there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Held {
     serial: u64,
     epoch: u64,
@@ -75,7 +73,8 @@ struct Held {
     until: Instant,
     /// When it was yielded, unless it was read ahead only.
     yielded: Option<Instant>,
-    ack_wait: Duration,
+    attempt: u32,
+    policy: Arc<RetryPolicy>,
 }
 
 /// How a crew ends.
@@ -85,6 +84,14 @@ pub(crate) enum End {
     Unregistered,
     /// For this reason.
     Failed(Error),
+}
+
+/// Works for the crew until nobody is left.
+pub(crate) async fn run(node: Arc<Node>, crew: Arc<Crew>) {
+    tokio::select! {
+        () = turn::run(Arc::clone(&node), Arc::clone(&crew)) => {}
+        () = reclaim::run(node, crew) => {}
+    }
 }
 
 impl Crew {
@@ -158,6 +165,14 @@ impl Crew {
         self.alarm.notify_one();
     }
 
+    /// After how long a delivery of ours comes back when it is nacked without a delay, spread so that not all come at
+    /// once; `None` when it is not ours.
+    pub(crate) fn backoff(&self, id: EntryId, epoch: u64) -> Option<Duration> {
+        let state = self.state.lock();
+        let held = state.held.get(&id).filter(|held| held.epoch == epoch)?;
+        Some(held.policy.delay_after(held.attempt).mul_f64(0.9 + fastrand::f64() / 5.0))
+    }
+
     /// A delivery of ours was settled; `extended` tells for how long it goes on.
     pub(crate) fn settled(&self, id: EntryId, epoch: u64, extended: Option<Duration>, came_back: bool) {
         let mut state = self.state.lock();
@@ -198,10 +213,10 @@ impl Crew {
                         continue;
                     };
                     held.yielded = Some(now);
-                    held.until = now + held.ack_wait;
+                    held.until = now + held.policy.ack_wait;
                     state.starts.push(taken.id);
                     let alarm = state.since.is_none();
-                    let kept_back = KEPT_BACK.min(held.ack_wait / 4);
+                    let kept_back = KEPT_BACK.min(held.policy.ack_wait / 4);
                     let told_by = now + kept_back;
                     if state.since.is_none_or(|since| told_by < since) {
                         state.since = Some(told_by);
@@ -209,7 +224,7 @@ impl Crew {
                     if alarm || kept_back < KEPT_BACK {
                         self.alarm.notify_one();
                     }
-                    return Poll::Taken(taken, Arc::clone(&seat.policy), state.life);
+                    return Poll::Taken(taken, state.life);
                 }
                 None => break,
             }
@@ -282,9 +297,4 @@ impl State {
             seat.held = seat.held.saturating_sub(1);
         }
     }
-}
-
-/// What a new member of this policy makes of a delivery that fails for the `attempt`th time, in milliseconds.
-pub(crate) fn backoff(policy: &RetryPolicy, attempt: u32) -> u32 {
-    u32::try_from(policy.delay_after(attempt).as_millis()).unwrap_or(u32::MAX)
 }

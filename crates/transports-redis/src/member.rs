@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use busgate_core::{Delivery, Item, LeaseToken, Result, RetryPolicy, Transport};
+use busgate_core::{Delivery, Item, LeaseToken, Result, Transport};
 use futures_core::Stream;
 
 use crate::{
@@ -20,17 +20,14 @@ use crate::{
 pub(crate) struct Member {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) crew: Arc<Crew>,
-    /// The node's number.
-    pub(crate) node: u64,
     pub(crate) serial: u64,
     pub(crate) ended: bool,
     pub(crate) _listening: Listening,
 }
 
 impl Member {
-    fn delivery(&self, taken: Taken, policy: &RetryPolicy, life: u64) -> Result<Item> {
-        let backoff = crew::backoff(policy, taken.attempt);
-        let token = Token { life, node: self.node, entry: taken.id, backoff };
+    fn delivery(&self, taken: Taken, life: u64) -> Result<Item> {
+        let token = Token { life, entry: taken.id };
         let token = LeaseToken {
             event: self.crew.topic.name.clone(),
             holder: self.crew.holder.clone(),
@@ -53,7 +50,7 @@ impl Stream for Member {
         match self.crew.poll(self.serial, cx.waker()) {
             crew::Poll::Pending => Poll::Pending,
             crew::Poll::Gap(gap) => Poll::Ready(Some(Ok(Item::Gap(gap)))),
-            crew::Poll::Taken(taken, policy, life) => Poll::Ready(Some(self.delivery(taken, &policy, life))),
+            crew::Poll::Taken(taken, life) => Poll::Ready(Some(self.delivery(taken, life))),
             crew::Poll::Ended(end) => {
                 self.ended = true;
                 Poll::Ready(match end {

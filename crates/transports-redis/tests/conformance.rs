@@ -4,9 +4,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use busgate_brokers::{Kind, shared};
 use busgate_conformance::{Harness, Stop};
 use busgate_core::{DeadLetters, SystemClock, Transport};
 use busgate_transports_redis::{RedisConfig, RedisTransport};
+
+mod brief;
 
 /// A node on a server that other tests use as well: the laws take event names of their own.
 #[derive(Debug)]
@@ -17,18 +20,21 @@ struct RedisHarness {
 }
 
 impl RedisHarness {
-    fn new(variable: &str) -> Self {
-        let url = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set"));
-        Self { config: url.parse().unwrap(), buries: false }
+    fn new(kind: Kind) -> Self {
+        Self { config: shared(kind).parse().unwrap(), buries: false }
     }
 
-    fn burying(variable: &str) -> Self {
-        Self { buries: true, ..Self::new(variable) }
+    fn burying(kind: Kind) -> Self {
+        Self { buries: true, ..Self::new(kind) }
     }
 
     async fn connect(&self) -> Arc<dyn Transport> {
         let transport = RedisTransport::connect(self.config.clone()).await.unwrap();
-        if self.buries { DeadLetters::over(transport, SystemClock::shared()) } else { transport }
+        if self.buries {
+            DeadLetters::over(Arc::new(brief::Brief(transport)), SystemClock::shared())
+        } else {
+            transport
+        }
     }
 }
 
@@ -38,12 +44,16 @@ impl Harness for RedisHarness {
         self.connect().await
     }
 
-    async fn open_second(&self, _: &Arc<dyn Transport>) -> Option<Arc<dyn Transport>> {
-        Some(self.connect().await)
+    async fn open_second(&self, first: &Arc<dyn Transport>) -> Option<Arc<dyn Transport>> {
+        // What went wrong with a message is known at the node that delivered it.
+        if self.buries { Some(Arc::clone(first)) } else { Some(self.connect().await) }
     }
 
     /// The node is stateless: what there is, is on the server. A killed one is dropped as it stands.
     async fn reopen(&self, previous: Arc<dyn Transport>, stop: Stop) -> Option<Arc<dyn Transport>> {
+        if self.buries {
+            return None;
+        }
         if stop == Stop::Close {
             previous.close().await.unwrap();
         }
@@ -56,7 +66,7 @@ macro_rules! suites {
     ($($name:ident: $harness:expr;)*) => {
         $(
             mod $name {
-                use super::RedisHarness;
+                use super::{Kind, RedisHarness};
 
                 busgate_conformance::suite!(real, $harness);
             }
@@ -65,8 +75,10 @@ macro_rules! suites {
 }
 
 suites! {
-    redis_7_0: RedisHarness::new("BUSGATE_TEST_REDIS_7_0");
-    redis_8_2: RedisHarness::new("BUSGATE_TEST_REDIS_8_2");
-    valkey_9: RedisHarness::new("BUSGATE_TEST_VALKEY_9");
-    dead_letters: RedisHarness::burying("BUSGATE_TEST_REDIS_8_2");
+    redis_7_0: RedisHarness::new(Kind::Redis70);
+    redis_8_2: RedisHarness::new(Kind::Redis82);
+    valkey_9: RedisHarness::new(Kind::Valkey9);
+    cluster: RedisHarness::new(Kind::RedisCluster);
+    sentinel: RedisHarness::new(Kind::RedisSentinel);
+    dead_letters: RedisHarness::burying(Kind::Redis82);
 }

@@ -20,8 +20,8 @@ pub(crate) struct Taken {
 #[derive(Debug)]
 pub(crate) enum Poll {
     Gap(Gap),
-    /// A message, the policy it is worked on by, and the life of the event.
-    Taken(Taken, Arc<RetryPolicy>, u64),
+    /// A message, and the life of the event.
+    Taken(Taken, u64),
     Ended(End),
     Pending,
 }

@@ -52,7 +52,7 @@ struct Brought {
 }
 
 /// Takes turns until nobody is left.
-pub(crate) async fn run(node: Arc<Node>, crew: Arc<Crew>) {
+pub(super) async fn run(node: Arc<Node>, crew: Arc<Crew>) {
     let mut pause = Duration::from_millis(50);
     loop {
         let plan = match crew.plan(Instant::now()) {
@@ -219,7 +219,7 @@ impl Crew {
             }
         };
         let from = crate::topic::From { kind: "beginning", next: EntryId::ZERO, life };
-        node.join(&self.topic, &self.group, &self.all_keys(), &from, &plan.member).await?;
+        node.join(&self.topic, &self.group, &self.all_keys(), &from, &plan.member, None).await?;
         tracing::warn!(event = %self.topic.name, group = self.group, "the event's data were lost: the group begins anew");
         let gap = self.topic.gap(life, None, None)?;
         let mut state = self.state.lock();
@@ -305,8 +305,9 @@ impl State {
             if seat.room() > 0
                 && let Some(taken) = left.pop_front()
             {
-                let (epoch, ack_wait) = (taken.epoch, seat.policy.ack_wait);
-                let held = super::Held { serial, epoch, until: asked + AHEAD, yielded: None, ack_wait };
+                let (epoch, attempt, policy) = (taken.epoch, taken.attempt, Arc::clone(&seat.policy));
+                let held =
+                    super::Held { serial, epoch, until: asked + AHEAD, yielded: None, attempt, policy };
                 self.held.insert(taken.id, held);
                 seat.held += 1;
                 seat.items.push_back(SeatItem::Taken(taken));

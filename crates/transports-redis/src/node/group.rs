@@ -1,6 +1,6 @@
 //! Groups on the server, and what becomes of an event whose data were lost.
 
-use busgate_core::Result;
+use busgate_core::{Result, RetryPolicy};
 use redis::Cmd;
 
 use super::Node;
@@ -31,11 +31,17 @@ impl Node {
         keys: &[&str],
         from: &From,
         member: &str,
+        policy: Option<&RetryPolicy>,
     ) -> Result<Joined> {
+        let steps = |policy: &RetryPolicy| {
+            let steps: Vec<_> = policy.backoff.iter().map(|step| step.as_millis().to_string()).collect();
+            steps.join(",")
+        };
+        let steps = policy.map_or_else(|| "-".to_owned(), steps);
         let arguments = |command: &mut Cmd| {
             command.arg(topic.mapped_flag()).arg(self.default_age()).arg(group);
             from.write(command);
-            command.arg(member).arg(&topic.keys.channel).arg(group);
+            command.arg(member).arg(&topic.keys.channel).arg(group).arg(&steps);
         };
         let value = self.link.run_replicated(&script::JOIN, keys, arguments).await?;
         match Reply::outcome("join", value)? {

@@ -1,6 +1,6 @@
 -- What the scripts of a group begin with after the prelude. The group's own keys:
 -- H, what is known of each entry that is not done: `<epoch> <attempts> <state> <lane>`, where the state is `b` (read
---   ahead, not yet yielded), `l` (yielded), `n` (waits, its tokens are worth nothing), `p` (waits for its lane). Also
+--   ahead, not yet yielded), `l` (yielded), `f` (yielded, but that does not count), `n` (waits, its tokens are worth nothing), `p` (waits for its lane). Also
 --   `k<lane>`, who has the lane, and figures under names that are no ids;
 -- T, the leases by their end; D, the delayed by their due time; R, what is ready, by padded id; W, who waits for a lane, as
 --   `<lane>` and padded id.
@@ -16,13 +16,6 @@ end
 
 local function write_state(s)
   return s.epoch .. ' ' .. string.format('%d', s.attempts) .. ' ' .. s.state .. ' ' .. s.lane
-end
-
-local function field(fields, name)
-  for i = 1, #fields, 2 do
-    if fields[i] == name then return fields[i + 1] end
-  end
-  return nil
 end
 
 local function lane_of(fields)

@@ -1,6 +1,6 @@
 -- Makes sure of the group, and lets a consumer take over.
 -- ARGV: mapped, default age, group, how it starts, the next id, the one before it, the cursor's life, the member that takes
--- over (empty for worker groups), channel, the holder
+-- over (empty for worker groups), channel, the holder, the steps of its backoff in milliseconds
 local rec = record(ARGV[1])
 if not rec.life then return gone(rec) end
 age_out(rec, ARGV[2])
@@ -16,6 +16,7 @@ if new then
   call('UNLINK', H, T, D, R, W)
   call('HSET', H, 'cut', rec.cut or '0-0')
 end
+if ARGV[11] ~= '-' then call('HSET', H, 'backoff', ARGV[11]) end
 if ARGV[8] ~= '' then
   call('HSET', H, 'member', ARGV[8])
   local held = call('ZRANGE', T, 0, -1)

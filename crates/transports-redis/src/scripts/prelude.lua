@@ -83,6 +83,32 @@ local function is_lost(rec, f, next)
   return f.first ~= nil and before(next, f.first)
 end
 
+local function field(fields, name)
+  for i = 1, #fields, 2 do
+    if fields[i] == name then return fields[i + 1] end
+  end
+  return nil
+end
+
+-- The first message of a time, by the time it was published at: a little later it got its id, or a little earlier when the
+-- server's clock is behind. Answers the last id before it as well; nothing when there are too many to look at.
+local function first_of(time)
+  local from = math.max(0, time - 1000)
+  local start, before_it, seen = string.format('%.0f-0', from), nil, 0
+  before_it = string.format('%.0f-18446744073709551615', math.max(0, from - 1))
+  while seen < 2000 do
+    local page = call('XRANGE', S, start, '+', 'COUNT', 50)
+    for _, entry in ipairs(page) do
+      local at = tonumber(field(entry[2], 'ts') or string.match(entry[1], '^%d+'))
+      if (at or 0) >= time then return entry[1], before_it end
+      before_it = entry[1]
+    end
+    if #page < 50 then return nil end
+    seen, start = seen + 50, '(' .. page[50][1]
+  end
+  return string.format('%.0f-0', time), string.format('%.0f-18446744073709551615', time - 1)
+end
+
 -- Where a reader begins: the id its first message has at least (or, strictly, is after), the id before that, whether something was lost, and how
 -- many messages of the stream are before it (-1 when that is not known).
 local function resolve(rec, f, kind, next, prev, life)
@@ -90,7 +116,10 @@ local function resolve(rec, f, kind, next, prev, life)
     ordinal = f.countable and f.added - f.length or -1 }
   if kind == 'beginning' then return oldest end
   local latest = { next = f.last, prev = f.last, strict = true, ordinal = f.countable and f.added or -1 }
-  if kind == 'latest' or (kind == 'time' and before(f.last, next)) then return latest end
+  if kind == 'time' then
+    next, prev = first_of(tonumber(string.match(next, '^%d+')))
+  end
+  if kind == 'latest' or not next then return latest end
   if kind == 'after' then
     if life ~= rec.life or is_lost(rec, f, next) then
       oldest.lost = true

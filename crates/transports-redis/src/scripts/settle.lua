@@ -1,9 +1,21 @@
 -- Settles a batch of one group. ARGV: mapped, life, group, channel, the holder, node, then of each: id, epoch, verb, a time,
--- whether it was another node's
+-- whether nobody holds it here
 local rec = record(ARGV[1])
 if rec.life ~= ARGV[2] then return gone(rec) end
 local now, known, out = now_ms(), {}, {}
 local acks, back, elsewhere = {}, false, {}
+
+-- The delay that the group's members asked for last, for whoever does not know the one of the delivery.
+local function backoff(attempts)
+  local delay, nth = 0, 0
+  for step in string.gmatch(call('HGET', H, 'backoff') or '', '%d+') do
+    nth = nth + 1
+    delay = tonumber(step)
+    if nth >= attempts then break end
+  end
+  return delay
+end
+
 for i = 7, #ARGV, 5 do
   local id, epoch, verb, time = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
   local s = known[id]
@@ -17,7 +29,7 @@ for i = 7, #ARGV, 5 do
   else
     out[n] = 1
     -- Whoever settles it has had it, whether the start of its lease was told or not.
-    local had = s.attempts + (s.state == 'b' and 1 or 0)
+    local had = s.attempts + ((s.state == 'b' or s.state == 'f') and 1 or 0)
     if verb == 'ack' then
       acks[#acks + 1] = id
       known[id] = false
@@ -27,6 +39,7 @@ for i = 7, #ARGV, 5 do
       call('HSET', H, id, write_state(s))
       call('ZREM', T, id)
       call('ZREM', R, pad(id))
+      if time < 0 then time = backoff(had) end
       if time > 0 then call('ZADD', D, now + time, id) else call('ZADD', R, 0, pad(id)) end
       back = true
     elseif verb == 'extend' then
@@ -40,7 +53,7 @@ for i = 7, #ARGV, 5 do
       if verb == 'release' then
         s.attempts, s.state = had, 'l'
       else
-        s.attempts, s.state = had - 1, 'b'
+        s.attempts, s.state = had - 1, 'f'
       end
       call('HSET', H, id, write_state(s))
       if call('ZREM', T, id) == 1 then call('ZADD', R, 0, pad(id)) end

@@ -31,7 +31,8 @@ pub(super) struct Entry {
     token: Token,
     epoch: u64,
     verb: &'static str,
-    time: Duration,
+    /// A delay or a length; `None` leaves a delay to the policy of the delivery.
+    time: Option<Duration>,
     done: Settled,
 }
 
@@ -57,15 +58,13 @@ impl Entry {
     /// `invalid` for a token that is not one of ours, `unsupported` for a reject.
     pub(super) fn new(settlement: &Settlement) -> Result<Self> {
         let token = Token::parse(&settlement.token.entry)?;
+        let none = Some(Duration::ZERO);
         let (verb, time, done) = match &settlement.verb {
-            Verb::Ack => ("ack", Duration::ZERO, Settled::Acked),
-            Verb::Nack(nack) => {
-                let delay = nack.delay.unwrap_or_else(|| token.backoff()).min(MAX_NACK_DELAY);
-                ("nack", delay, Settled::Nacked)
-            }
-            Verb::Extend(duration) => ("extend", *duration, Settled::Extended),
-            Verb::Release { counted: true } => ("release", Duration::ZERO, Settled::Released),
-            Verb::Release { counted: false } => ("forget", Duration::ZERO, Settled::Released),
+            Verb::Ack => ("ack", none, Settled::Acked),
+            Verb::Nack(nack) => ("nack", nack.delay.map(|delay| delay.min(MAX_NACK_DELAY)), Settled::Nacked),
+            Verb::Extend(duration) => ("extend", Some(*duration), Settled::Extended),
+            Verb::Release { counted: true } => ("release", none, Settled::Released),
+            Verb::Release { counted: false } => ("forget", none, Settled::Released),
             Verb::Reject { .. } => {
                 return Err(Error::unsupported("redis has no dead letters: they are the gateway's"));
             }
@@ -123,12 +122,16 @@ async fn settle(
     let side = topic.keys.of_group(&group);
     let [held, leases, delayed, ready, lanes] = &side;
     let names = [topic.keys.stream.as_str(), &topic.keys.record, held, leases, delayed, ready, lanes];
+    let crew = topic.crews.lock().get(holder).map(Arc::clone);
     let arguments = |command: &mut Cmd| {
         command.arg(topic.mapped_flag()).arg(format!("{life:x}")).arg(&group).arg(&topic.keys.channel);
         command.arg(&group).arg(format!("{:x}", node.id));
         for entry in entries {
             command.arg(entry.token.entry.to_string()).arg(lease::epoch_text(entry.epoch)).arg(entry.verb);
-            command.arg(entry.time.as_millis()).arg(u8::from(entry.token.node != node.id));
+            let (id, epoch) = (entry.token.entry, entry.epoch);
+            let ours = crew.as_ref().and_then(|crew| crew.backoff(id, epoch));
+            let time = entry.time.or(ours).and_then(|time| i64::try_from(time.as_millis()).ok());
+            command.arg(time.unwrap_or(-1)).arg(u8::from(ours.is_none()));
         }
     };
     let value = node.link.run_replicated(&script::SETTLE, &names, arguments).await?;
@@ -141,13 +144,12 @@ async fn settle(
     if codes.len() != entries.len() {
         return Err(error::nonsense("settle"));
     }
-    let crew = topic.crews.lock().get(holder).map(Arc::clone);
     let mut answers = Vec::with_capacity(entries.len());
     for (entry, code) in entries.iter().zip(codes) {
         let done = code == Value::Int(1);
         answers.push(if done { entry.done } else { Settled::Stale });
         if let Some(crew) = crew.as_ref().filter(|_| done) {
-            let extended = (entry.done == Settled::Extended).then_some(entry.time);
+            let extended = entry.time.filter(|_| entry.done == Settled::Extended);
             crew.settled(entry.token.entry, entry.epoch, extended, came_back);
         }
     }

@@ -41,7 +41,9 @@ impl RedisTransport {
             Holder::Group(_) => String::new(),
         };
         let crew = Crew::new(Arc::clone(&topic), holder.clone(), 0);
-        let joined = self.node.join(&topic, &keys::group(&holder), &crew.all_keys(), &from, &member).await?;
+        let retry = Some(&options.retry);
+        let joined =
+            self.node.join(&topic, &keys::group(&holder), &crew.all_keys(), &from, &member, retry).await?;
         self.node.learn(&topic).await?;
         let topic = self.node.keep(topic);
         let listening = Listening::new(&self.node, &topic);
@@ -52,9 +54,8 @@ impl RedisTransport {
                 break crew;
             }
         };
-        let node = self.node.id;
         let transport = self;
-        Ok(Subscription::new(Member { transport, crew, node, serial, ended: false, _listening: listening }))
+        Ok(Subscription::new(Member { transport, crew, serial, ended: false, _listening: listening }))
     }
 
     /// The crew of this holder, with a task that takes messages for it.
