@@ -1,0 +1,214 @@
+//! One group or named consumer on this node: what its members, its pump and those who settle share.
+
+use std::{sync::Arc, task::Context};
+
+use busgate_core::{
+    ConsumerLag, Delivery, Error, ErrorKind, Holder, Item, LeaseToken, Moment, Result, SubscribeOptions,
+    Taken, Transport,
+};
+use parking_lot::Mutex;
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    client::Inbox,
+    state::{Ask, End, Settling, State, Wakes},
+};
+use crate::{error::closed, event::Event, lease::Entry, shared::Shared};
+
+/// A group or named consumer on this node.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    pub(super) shared: Arc<Shared>,
+    pub(super) event: Arc<Event>,
+    pub(super) holder: Holder,
+    /// Its name on the broker.
+    pub(super) id: String,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) state: Mutex<State>,
+    pub(super) phase: watch::Sender<Phase>,
+}
+
+/// How far a crew has come.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// It finds out where the group stands, and joins it.
+    Opening,
+    /// It is a member, or was one for a while.
+    Open,
+    /// It is over.
+    Gone(Option<Error>),
+}
+
+/// What a look for the next item found.
+pub(crate) enum Found {
+    /// Something to hand out.
+    Item(Result<Item>),
+    /// Nothing will come any more.
+    End(Option<Error>),
+    /// Nothing yet.
+    Nothing,
+}
+
+impl Crew {
+    pub(super) fn new(shared: Arc<Shared>, event: Arc<Event>, holder: Holder, id: String) -> Arc<Self> {
+        let (phase, _) = watch::channel(Phase::Opening);
+        let (inbox, state) = (Arc::default(), Mutex::new(State::new()));
+        Arc::new(Self { shared, event, holder, id, inbox, state, phase })
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        Moment { at: Instant::now(), wall: self.shared.now() }
+    }
+
+    pub(super) fn wake(&self, wakes: Wakes) {
+        if wakes.pump {
+            self.inbox.wake.notify_one();
+        }
+        wakes.wake();
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Gone(_))
+    }
+
+    /// Waits until it is open.
+    ///
+    /// # Errors
+    /// Why it can't be.
+    pub(super) async fn opened(&self) -> Result<()> {
+        let mut phase = self.phase.subscribe();
+        match phase.wait_for(|phase| !matches!(phase, Phase::Opening)).await.as_deref() {
+            Ok(Phase::Gone(Some(error))) => Err(error.clone()),
+            Ok(_) => Ok(()),
+            Err(_) => Err(closed()),
+        }
+    }
+
+    /// Waits until it is over.
+    pub(super) async fn gone(&self) {
+        // It can't go without its sender.
+        let _ = self.phase.subscribe().wait_for(|phase| matches!(phase, Phase::Gone(_))).await;
+    }
+
+    /// Takes a subscription in; whether it is not over.
+    pub(super) fn join(&self, member: u64, options: &SubscribeOptions) -> bool {
+        let mut wakes = Wakes::default();
+        let mut state = self.state.lock();
+        let is_open = state.end.is_none();
+        if is_open {
+            state.join(&self.holder, member, options, Instant::now(), &mut wakes);
+        }
+        drop(state);
+        self.wake(wakes);
+        is_open
+    }
+
+    /// Lets a subscription go.
+    pub(crate) fn leave(&self, member: u64) {
+        let mut wakes = Wakes::default();
+        self.state.lock().leave(member, Instant::now(), &mut wakes);
+        self.wake(wakes);
+    }
+
+    /// The next item for a member.
+    pub(crate) fn look(&self, member: u64, transport: &Arc<dyn Transport>, cx: &Context<'_>) -> Found {
+        let (now, mut wakes) = (self.now(), Wakes::default());
+        let mut state = self.state.lock();
+        state.expire(now.at, &mut wakes);
+        let found = self.next(&mut state, member, now, cx, &mut wakes);
+        drop(state);
+        self.wake(wakes);
+        match found {
+            Next::Taken(partition, taken) => Found::Item(self.delivery(partition, taken, transport)),
+            Next::Found(found) => found,
+        }
+    }
+
+    fn next(&self, state: &mut State, member: u64, now: Moment, cx: &Context<'_>, wakes: &mut Wakes) -> Next {
+        if !state.is_seated(member) {
+            let text = "the consumer has subscribed elsewhere";
+            return Next::Found(Found::End(Some(Error::new(ErrorKind::Exists, text))));
+        }
+        match state.end {
+            Some(End::Unregistered) => return Next::Found(Found::End(None)),
+            Some(End::Closed | End::Idle) => return Next::Found(Found::End(Some(closed()))),
+            None => {}
+        }
+        if let Some(gap) = state.gaps.pop_front() {
+            return Next::Found(Found::Item(Ok(Item::Gap(gap))));
+        }
+        if !state.has_room(member) {
+            state.wait(member, cx.waker(), false);
+            return Next::Found(Found::Nothing);
+        }
+        match state.take(now, member, wakes) {
+            Some((partition, taken)) => {
+                state.is_served(member);
+                Next::Taken(partition, taken)
+            }
+            None => {
+                state.wait(member, cx.waker(), true);
+                Next::Found(Found::Nothing)
+            }
+        }
+    }
+
+    fn delivery(&self, partition: i32, taken: Taken, transport: &Arc<dyn Transport>) -> Result<Item> {
+        let entry = Entry { life: self.event.life, partition, offset: taken.offset };
+        let cursor = self.event.own_cursor(entry.place())?;
+        let token = LeaseToken {
+            event: self.event.name.clone(),
+            holder: self.holder.clone(),
+            entry: entry.to_bytes(),
+            epoch: taken.epoch,
+        };
+        let delivery = Delivery::leased(token, taken.message, cursor, taken.attempt, Arc::clone(transport));
+        Ok(Item::Delivery(delivery))
+    }
+
+    /// Settles what belongs to partitions that are held here.
+    pub(super) fn settle(&self, asks: &[Ask<'_>]) -> Settling {
+        let (now, mut wakes) = (self.now(), Wakes::default());
+        let mut state = self.state.lock();
+        let settling = state.settle(now, asks, &mut wakes);
+        state.idle_since = now.at;
+        drop(state);
+        self.wake(wakes);
+        settling
+    }
+
+    /// Ends it, for this reason.
+    pub(super) fn finish(&self, end: End) {
+        let mut wakes = Wakes::default();
+        wakes.pump = true;
+        self.state.lock().finish(end, &mut wakes);
+        self.wake(wakes);
+    }
+
+    /// How far the group is in the partitions held here, whose ends are these.
+    pub(super) fn lag(&self, ends: &[i64]) -> ConsumerLag {
+        let state = self.state.lock();
+        let mut lag = ConsumerLag {
+            holder: self.holder.clone(),
+            waiting: Some(0),
+            in_flight: 0,
+            delayed: 0,
+            members: state.members() as u64,
+        };
+        for (partition, track) in &state.tracks {
+            let end = usize::try_from(*partition).ok().and_then(|index| ends.get(index)).copied();
+            let end = end.and_then(|end| u64::try_from(end).ok()).unwrap_or_default();
+            let group = &track.group;
+            let unread = end.saturating_sub(group.frontier());
+            lag.waiting = lag.waiting.map(|waiting| waiting + unread + group.held() as u64);
+            lag.in_flight += group.leased() as u64;
+            lag.delayed += group.delayed() as u64;
+        }
+        lag
+    }
+}
+
+enum Next {
+    Taken(i32, Taken),
+    Found(Found),
+}

@@ -1,0 +1,94 @@
+//! How a crew finds out where its group stands, and where a new one begins.
+
+use std::{sync::Arc, time::Duration};
+
+use busgate_core::{Error, Group, Moment, Result, Start, Timestamp};
+use rdkafka::error::KafkaError;
+use tokio::time::sleep;
+
+use super::{
+    Crew,
+    client::{Client, Committed},
+    pump::no_group,
+};
+use crate::{
+    error,
+    offsets::{self, Author, Commit, MAX_METADATA},
+    start::Begun,
+};
+
+/// How often a group that others begin at the same time is looked at again.
+const TRIES: usize = 50;
+
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// A member of the crew's group. A group that is new begins at `start`, and that is kept before anything else happens.
+pub(super) async fn open(crew: &Arc<Crew>, start: Option<Start>) -> Result<Arc<Client>> {
+    let client = Arc::new(Client::new(&crew.shared, &crew.id, &crew.event.topic, &crew.inbox)?);
+    let mut begun = begin(crew, &client, start).await;
+    for _ in 0..TRIES {
+        match begun {
+            Ok(None) => break,
+            // Another node begins it, or did.
+            Ok(Some(start)) => {
+                sleep(AGAIN).await;
+                begun = begin(crew, &client, Some(start)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    client.join()?;
+    Ok(client)
+}
+
+/// Begins the group, unless there is one: `None` when there is one now.
+async fn begin(crew: &Arc<Crew>, client: &Arc<Client>, start: Option<Start>) -> Result<Option<Start>> {
+    let partitions: Vec<_> = (0..i32::from(crew.event.partitions())).collect();
+    let (asked, by, shared) = (partitions.clone(), Arc::clone(client), Arc::clone(&crew.shared));
+    let known = blocking(move || by.committed(&asked, &shared)).await?;
+    if known.iter().any(|committed| is_of_this_life(crew, committed)) {
+        return Ok(None);
+    }
+    let Some(start) = start else { return Err(no_group(crew)) };
+    let Begun { next, gap } = crew.shared.resolve(&crew.event, &start).await?;
+    let now = crew.now();
+    let commits: Vec<_> = partitions
+        .into_iter()
+        .zip(&next)
+        .map(|(partition, next)| (partition, first(crew, *next, now)))
+        .collect();
+    let by = Arc::clone(client);
+    match blocking(move || Ok(by.commit(&commits))).await? {
+        Ok(()) => {
+            crew.state.lock().gaps.extend(gap);
+            Ok(None)
+        }
+        Err(KafkaError::ConsumerCommit(code)) if !super::client::may_pass(code) => Ok(Some(start)),
+        Err(error) => Err(error::failed("the group's beginning can't be kept", error)),
+    }
+}
+
+fn is_of_this_life(crew: &Crew, committed: &Committed) -> bool {
+    let Some(offset) = committed.offset else { return false };
+    let told = offsets::read(offset, &committed.metadata, crew.now());
+    told.is_none_or(|told| told.author.life == crew.event.life)
+}
+
+fn first(crew: &Crew, next: i64, now: Moment) -> Commit {
+    let offset = u64::try_from(next).unwrap_or(0);
+    let author = Author { life: crew.event.life, generation: 0 };
+    offsets::write(&Group::new(offset, 0), author, now, MAX_METADATA)
+        .unwrap_or(Commit { offset, metadata: String::new() })
+}
+
+/// The generation that an owner has at least: where the last one's is not known any more, the time tells it apart.
+pub(super) fn least_generation(now: Timestamp) -> u32 {
+    // Minutes since 2025, of which 24 bits last for thirty years.
+    let minutes = (now.as_millis() - 1_735_689_600_000) / 60_000;
+    u32::try_from(minutes).unwrap_or(0)
+}
+
+async fn blocking<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let called = tokio::task::spawn_blocking(call).await;
+    called.unwrap_or_else(|error| Err(Error::unavailable("a question was given up").with_source(error)))
+}
