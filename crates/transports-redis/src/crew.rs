@@ -14,8 +14,8 @@ use busgate_core::{Error, Gap, Holder, RetryPolicy, SubscribeOptions};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use self::seat::{Seat, SeatItem};
 pub(crate) use self::seat::{Poll, Taken};
+use self::seat::{Seat, SeatItem};
 use crate::{id::EntryId, node::Node, topic::Topic};
 
 /// How long what is read ahead stays ours; it is renewed for as long as it waits here. A node that is killed keeps the

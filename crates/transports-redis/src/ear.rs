@@ -112,9 +112,6 @@ async fn listen(node: &Node, mut sink: PubSubSink, mut stream: PubSubStream) {
         if adjust(node, &mut sink, &mut heard).await.is_err() {
             return;
         }
-        if heard.is_empty() {
-            return;
-        }
         tokio::select! {
             message = stream.next() => match message {
                 Some(message) => hear(node, &message),

@@ -61,6 +61,9 @@ pub(crate) fn told(error: RedisError) -> Error {
             unreachable("the connection to redis was lost").with_effect(Effect::Unknown)
         }
         Kind::ClusterConnectionNotFound => unreachable("no node of the redis cluster can be reached"),
+        Kind::MasterNameNotFoundBySentinel => {
+            unreachable("the sentinels know no master of this name that is up")
+        }
         Kind::AuthenticationFailed => {
             Error::new(ErrorKind::Unauthenticated, "redis refuses the user or the password")
         }
