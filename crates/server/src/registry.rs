@@ -8,43 +8,61 @@ use std::{
 };
 
 use busgate_core::{Capabilities, Clock, Error, EventConfig, Result, Transport};
+#[cfg(feature = "kafka")]
+use busgate_transports_kafka::{KafkaConfig, KafkaTransport};
 use busgate_transports_log::{LogConfig, LogTransport};
 use busgate_transports_memory::{MemoryConfig, MemoryTransport};
+#[cfg(feature = "nats")]
+use busgate_transports_nats::{NatsConfig, NatsTransport};
+#[cfg(feature = "redis")]
+use busgate_transports_redis::{RedisConfig, RedisTransport};
 
 mod shown;
 
 pub(crate) use self::shown::without_secrets;
 
 /// Where messages live, as a checked URL. It is shown without credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct TransportUrl {
     shown: String,
     backend: Backend,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Backend {
     Memory(MemoryConfig),
     Log(PathBuf),
+    #[cfg(feature = "redis")]
+    Redis(Box<RedisConfig>),
+    #[cfg(feature = "nats")]
+    Nats(Box<NatsConfig>),
+    #[cfg(feature = "kafka")]
+    Kafka(Box<KafkaConfig>),
 }
 
 /// What is allowed, for people.
-const ALLOWED: &str = "memory: or log:DIR";
+const ALLOWED: &str = "memory:, log:DIR, redis://HOST, nats://HOST or kafka://HOST, with options after a ?";
 
-/// The transports that are known but not part of this build.
-const NOT_BUILT_IN: [&str; 3] = ["redis", "nats", "kafka"];
+/// The schemes of brokers, built in or not.
+const BROKERS: [&str; 5] = ["redis", "rediss", "nats", "tls", "kafka"];
 
 impl FromStr for TransportUrl {
     type Err = String;
 
     /// The error says what is allowed.
     fn from_str(url: &str) -> std::result::Result<Self, String> {
-        let backend = match url.split_once(':') {
-            Some(("memory", _)) => Backend::Memory(url.parse().map_err(|error: Error| error.to_string())?),
-            Some(("log", directory)) if !directory.is_empty() => Backend::Log(directory.into()),
-            Some((scheme, _)) if NOT_BUILT_IN.contains(&scheme) => {
-                return Err(format!("the {scheme} transport is not built in yet; {ALLOWED}"));
-            }
+        let told = |error: Error| error.to_string();
+        let (scheme, rest) = url.split_once(':').ok_or(ALLOWED)?;
+        let backend = match scheme.split('+').next().unwrap_or_default() {
+            "memory" => Backend::Memory(url.parse().map_err(told)?),
+            "log" if !rest.is_empty() => Backend::Log(rest.into()),
+            #[cfg(feature = "redis")]
+            "redis" | "rediss" => Backend::Redis(Box::new(url.parse().map_err(told)?)),
+            #[cfg(feature = "nats")]
+            "nats" | "tls" => Backend::Nats(Box::new(url.parse().map_err(told)?)),
+            #[cfg(feature = "kafka")]
+            "kafka" => Backend::Kafka(Box::new(url.parse().map_err(told)?)),
+            broker if BROKERS.contains(&broker) => return Err(format!("{broker} is not part of this build")),
             _ => return Err(ALLOWED.into()),
         };
         Ok(Self { shown: without_secrets(url), backend })
@@ -56,27 +74,23 @@ impl TransportUrl {
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
         match &self.backend {
-            Backend::Memory(_) => None,
             Backend::Log(directory) => Some(directory),
+            _ => None,
         }
     }
 
     /// Whether other nodes may be on the same transport.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
-        match self.backend {
-            Backend::Memory(_) | Backend::Log(_) => false,
-        }
+        !matches!(self.backend, Backend::Memory(_) | Backend::Log(_))
     }
 
     /// The same transport with its data in `directory`.
     pub(crate) fn with_directory(self, directory: PathBuf) -> std::result::Result<Self, String> {
-        match self.backend {
-            Backend::Memory(_) => Err("a data directory needs a transport that keeps data: log:".into()),
-            Backend::Log(_) => {
-                Ok(Self { shown: format!("log:{}", directory.display()), backend: Backend::Log(directory) })
-            }
+        if self.directory().is_none() {
+            return Err("a data directory needs a transport that keeps data here: log:".into());
         }
+        Ok(Self { shown: format!("log:{}", directory.display()), backend: Backend::Log(directory) })
     }
 
     /// Opens the transport. `defaults` is what an event gets where its own configuration is silent.
@@ -84,13 +98,13 @@ impl TransportUrl {
     /// # Errors
     /// What the transport says when it can't be opened.
     pub async fn open(&self, clock: Arc<dyn Clock>, defaults: &EventConfig) -> Result<Arc<dyn Transport>> {
-        match &self.backend {
+        match self.backend.clone() {
             Backend::Memory(config) => {
                 let config = MemoryConfig {
                     max_messages: defaults.retention_messages.unwrap_or(config.max_messages),
                     max_bytes: defaults.retention_bytes.unwrap_or(config.max_bytes),
                     max_age: defaults.retention_age.or(config.max_age),
-                    ..config.clone()
+                    ..config
                 };
                 Ok(MemoryTransport::with_clock(config, clock))
             }
@@ -99,13 +113,40 @@ impl TransportUrl {
                 override_with(&mut config.defaults, defaults);
                 Ok(LogTransport::open(config).await?)
             }
+            #[cfg(feature = "redis")]
+            Backend::Redis(config) => {
+                let mut config = RedisConfig { clock, ..*config };
+                override_with(&mut config.defaults, defaults);
+                Ok(RedisTransport::connect(config).await?)
+            }
+            #[cfg(feature = "nats")]
+            Backend::Nats(config) => {
+                let mut config = NatsConfig { clock, ..*config };
+                override_with(&mut config.defaults, defaults);
+                Ok(NatsTransport::connect(config).await?)
+            }
+            #[cfg(feature = "kafka")]
+            Backend::Kafka(config) => {
+                let mut config = KafkaConfig { clock, ..*config };
+                override_with(&mut config.defaults, defaults);
+                Ok(KafkaTransport::connect(config).await?)
+            }
         }
     }
 }
 
-/// What each transport can do, by its scheme.
-pub(crate) fn capabilities() -> [(&'static str, Capabilities); 2] {
-    [("memory", MemoryTransport::CAPABILITIES), ("log", LogTransport::CAPABILITIES)]
+/// What each transport of this build can do as it is by default, by its scheme.
+pub(crate) fn capabilities() -> Vec<(&'static str, Capabilities)> {
+    vec![
+        ("memory", MemoryTransport::CAPABILITIES),
+        ("log", LogTransport::CAPABILITIES),
+        #[cfg(feature = "redis")]
+        ("redis", RedisTransport::CAPABILITIES),
+        #[cfg(feature = "nats")]
+        ("nats", NatsConfig::new("localhost").capabilities()),
+        #[cfg(feature = "kafka")]
+        ("kafka", KafkaConfig::new("localhost").capabilities()),
+    ]
 }
 
 impl fmt::Display for TransportUrl {
@@ -134,13 +175,33 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_in_is_named() {
-        for url in ["redis://localhost", "nats://localhost:4222", "kafka://a:9092,b:9092"] {
-            assert!(url.parse::<TransportUrl>().unwrap_err().contains("not built in yet"), "{url}");
+    fn a_broker_is_shown_without_credentials() {
+        for url in
+            ["redis://u:hunter2@h:6379", "nats://u:hunter2@h:4222", "kafka://u:hunter2@h:9092?sasl=plain"]
+        {
+            let shown = url.parse::<TransportUrl>().unwrap();
+            assert!(shown.is_shared() && shown.to_string().contains("://h:"), "{shown}");
+            assert!(!format!("{shown} {shown:?}").contains("hunter2"), "{shown}");
         }
+    }
+
+    #[test]
+    fn what_is_no_transport_is_told_what_is() {
         for url in ["", "memory", "log:", "file:x"] {
             assert_eq!(url.parse::<TransportUrl>().unwrap_err(), ALLOWED, "{url}");
         }
         assert!("memory:x".parse::<TransportUrl>().is_err());
+    }
+
+    #[test]
+    fn a_mistake_in_a_url_tells_no_secret() {
+        for url in [
+            "redis://u:hunter2@h?nonsense=hunter2",
+            "nats://u:hunter2@h?nonsense=hunter2",
+            "kafka://h?nonsense=hunter2",
+        ] {
+            let error = url.parse::<TransportUrl>().unwrap_err();
+            assert!(error.contains("nonsense") && !error.contains("hunter2"), "{error}");
+        }
     }
 }

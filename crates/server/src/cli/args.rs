@@ -54,7 +54,7 @@ pub(super) struct Serve {
     /// The configuration file, in TOML (BUSGATE_CONFIG).
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Where messages live: memory: or log:DIR [default: log:./busgate-data].
+    /// Where messages live: log:DIR, memory:, redis://…, nats://… or kafka://… [default: log:./busgate-data].
     #[arg(long, value_name = "URL")]
     transport: Option<String>,
     /// Keep trying when the transport can't be reached at the start, instead of ending with exit code 69.

@@ -68,7 +68,7 @@ pub(crate) const KEYS: &[Key] = &[
         "transport",
         Kind::Text,
         r#""log:./busgate-data""#,
-        "where messages live: log:DIR, or memory: with options like memory:?max_messages=1000",
+        "where messages live: log:DIR, memory:, redis://HOST, nats://HOST or kafka://HOST, with options after a ?",
     ),
     key(
         "wait",
