@@ -10,27 +10,24 @@ mod track;
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use busgate_core::{
-    ConsumerLag, Error, EventName, Holder, Result, Settled, Settlement, Start, SubscribeOptions,
-    Subscription, Tasks, Transport, Verb,
+    ConsumerLag, EventName, Holder, Result, Start, SubscribeOptions, Subscription, Tasks, Transport,
 };
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-pub(crate) use self::crew::{Crew, Found};
-use self::state::{Ask, End};
-use crate::{
-    error::closed,
-    event::Event,
-    lease::{Entry, Member},
-    shared::Shared,
+use self::state::End;
+pub(crate) use self::{
+    crew::{Crew, Found},
+    state::Ask,
 };
+use crate::{event::Event, lease::Member, settle::Relay, shared::Shared};
 
 /// How long closing waits for the last commits.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -38,7 +35,8 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// The groups and named consumers of a node.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) relay: Relay,
     crews: Mutex<HashMap<(EventName, Holder), Arc<Crew>>>,
     serial: AtomicU64,
     tasks: Tasks,
@@ -46,8 +44,11 @@ pub(crate) struct Groups {
 
 impl Groups {
     pub(crate) fn new(shared: Arc<Shared>) -> Arc<Self> {
-        let (crews, tasks) = (Mutex::default(), Tasks::new());
-        Arc::new(Self { shared, crews, serial: AtomicU64::new(1), tasks })
+        Arc::new_cyclic(|groups| {
+            let relay = Relay::new(&shared, Weak::clone(groups));
+            let (crews, tasks) = (Mutex::default(), Tasks::new());
+            Self { shared, relay, crews, serial: AtomicU64::new(1), tasks }
+        })
     }
 
     /// Joins a group, or takes a named consumer over.
@@ -59,11 +60,16 @@ impl Groups {
         options: SubscribeOptions,
     ) -> Result<Subscription> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        self.relay.open(&self.shared).await?;
         loop {
             let crew = self.crew(&event, &holder, Some(options.start.clone()))?;
             crew.opened().await?;
             if crew.join(serial, &options) {
-                return Ok(Subscription::new(Member::new(crew, transport, serial)));
+                let member = Member::new(crew, transport, serial);
+                if matches!(holder, Holder::Consumer(_)) {
+                    self.relay.take_over(&self.shared, &event.name, &holder, serial).await?;
+                }
+                return Ok(Subscription::new(member));
             }
             // It ended as the last member left: a new one goes on from what it commits.
             crew.gone().await;
@@ -87,52 +93,23 @@ impl Groups {
         Ok(crew)
     }
 
-    /// Settles; the answers are in the order of the settlements.
-    pub(crate) async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
-        let mut answers: Vec<Option<Result<Settled>>> = batch.iter().map(|_| None).collect();
-        let mut by_holder: HashMap<(&EventName, &Holder), Vec<Ask<'_>>> = HashMap::new();
-        for (index, settlement) in batch.iter().enumerate() {
-            let Settlement { token, verb } = settlement;
-            let entry = match Entry::parse(&token.entry) {
-                Ok(_) if matches!(verb, Verb::Reject { .. }) => {
-                    Err(Error::unsupported("kafka keeps no dead letters of its own"))
-                }
-                other => other,
-            };
-            match entry {
-                Ok(entry) => {
-                    let ask = Ask { index, entry, epoch: token.epoch, verb };
-                    by_holder.entry((&token.event, &token.holder)).or_default().push(ask);
-                }
-                Err(error) => put(&mut answers, index, Err(error)),
-            }
-        }
-        for ((event, holder), asks) in by_holder {
-            self.settle_of(event, holder, &asks, &mut answers).await;
-        }
-        let silent = || Err(Error::internal("no answer to a settlement"));
-        answers.into_iter().map(|answer| answer.unwrap_or_else(silent)).collect()
+    /// The crew of a holder, if there is one here.
+    pub(crate) fn find(&self, event: &EventName, holder: &Holder) -> Option<Arc<Crew>> {
+        let crew = self.crews.lock().get(&(event.clone(), holder.clone())).cloned();
+        crew.filter(|crew| !crew.is_gone())
     }
 
-    async fn settle_of(
-        &self,
-        event: &EventName,
-        holder: &Holder,
-        asks: &[Ask<'_>],
-        answers: &mut [Option<Result<Settled>>],
-    ) {
-        let crew = self.crews.lock().get(&(event.clone(), holder.clone())).cloned();
-        let Some(crew) = crew else { return };
-        let settling = crew.settle(asks);
-        for (index, settled) in settling.answers {
-            put(answers, index, Ok(settled));
-        }
-        let Some(committed) = settling.committed else { return };
-        if committed.await == Ok(true) {
-            for (index, settled) in settling.pending {
-                put(answers, index, Ok(settled));
-            }
-        }
+    /// Takes part in a group for a while, without a member.
+    ///
+    /// # Errors
+    /// `not_found` when there is no such group.
+    pub(crate) async fn visit(&self, event: &Arc<Event>, holder: &Holder) -> Result<()> {
+        self.crew(event, holder, None)?.opened().await
+    }
+
+    /// Runs beside the calls, until the groups are closed.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
     }
 
     /// How far each group and named consumer of the event is.
@@ -168,12 +145,6 @@ impl Groups {
             tracing::warn!("groups were closed before their last commits");
         }
         self.tasks.close().await;
-    }
-}
-
-fn put(answers: &mut [Option<Result<Settled>>], index: usize, answer: Result<Settled>) {
-    if let Some(slot) = answers.get_mut(index) {
-        *slot = Some(answer);
     }
 }
 

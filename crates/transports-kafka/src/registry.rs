@@ -256,7 +256,7 @@ impl Registry {
     }
 
     /// Waits until a topic that was just made is known to whoever asks for it.
-    async fn settle(&self, shared: &Shared, topic: &str) -> Result<()> {
+    pub(crate) async fn settle(&self, shared: &Shared, topic: &str) -> Result<()> {
         let deadline = Instant::now() + shared.config.timeout;
         loop {
             if let Some(partitions) = shared.asker.partitions(topic).await? {

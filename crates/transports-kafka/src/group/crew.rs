@@ -75,7 +75,7 @@ impl Crew {
     ///
     /// # Errors
     /// Why it can't be.
-    pub(super) async fn opened(&self) -> Result<()> {
+    pub(crate) async fn opened(&self) -> Result<()> {
         let mut phase = self.phase.subscribe();
         match phase.wait_for(|phase| !matches!(phase, Phase::Opening)).await.as_deref() {
             Ok(Phase::Gone(Some(error))) => Err(error.clone()),
@@ -167,14 +167,27 @@ impl Crew {
     }
 
     /// Settles what belongs to partitions that are held here.
-    pub(super) fn settle(&self, asks: &[Ask<'_>]) -> Settling {
+    pub(crate) fn settle(&self, asks: &[Ask]) -> Settling {
         let (now, mut wakes) = (self.now(), Wakes::default());
         let mut state = self.state.lock();
-        let settling = state.settle(now, asks, &mut wakes);
+        let of_this_life = asks.iter().filter(|ask| ask.entry.life == self.event.life);
+        let settling = state.settle(now, of_this_life, &mut wakes);
         state.idle_since = now.at;
         drop(state);
         self.wake(wakes);
         settling
+    }
+
+    /// From now on a newer subscription of the same consumer, on whichever node, ends this member.
+    pub(crate) fn settle_in(&self, member: u64) {
+        self.state.lock().settle_in(member);
+    }
+
+    /// The consumer has subscribed on another node.
+    pub(crate) fn take_over(&self) {
+        let mut wakes = Wakes::default();
+        self.state.lock().take_over(Instant::now(), &mut wakes);
+        self.wake(wakes);
     }
 
     /// Ends it, for this reason.

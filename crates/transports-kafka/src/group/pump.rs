@@ -14,7 +14,7 @@ use super::{
     client::{Client, Committed, Queue, Signal, fatal},
     crew::Phase,
     opening,
-    state::{End, Sent, Wakes},
+    state::{End, LINGER, Sent, Wakes},
     track::Track,
 };
 use crate::{
@@ -25,9 +25,6 @@ use crate::{
 
 /// The least time from one commit to the next: what is settled meanwhile goes together.
 const SPACING: Duration = Duration::from_millis(3);
-
-/// How long a crew outlives its last member, so that one that comes back goes on at once.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a new member waits for its first partitions: there may be none left for it.
 const JOINING: Duration = Duration::from_secs(3);
@@ -211,7 +208,7 @@ impl Pump {
             let Some(queue) = self.client.queue(committed.partition) else { continue };
             let partition = committed.partition;
             self.serial += 1;
-            let (offset, track) = self.track(committed);
+            let (offset, track) = self.track(&committed);
             from.push((partition, offset));
             self.queues.insert(partition, queue);
             self.crew.state.lock().tracks.insert(partition, track);
@@ -219,7 +216,7 @@ impl Pump {
         self.give(&from);
     }
 
-    fn track(&self, committed: Committed) -> (u64, Track) {
+    fn track(&self, committed: &Committed) -> (u64, Track) {
         let now = self.crew.now();
         let life = self.crew.event.life;
         // A partition that is new since the group began is read from its beginning.

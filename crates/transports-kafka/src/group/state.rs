@@ -21,6 +21,9 @@ const DELIVERED: Duration = Duration::from_millis(500);
 /// How long those who were woken have to come before others are woken.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// How long a crew outlives its last member, so that one that comes back goes on at once.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+
 /// How long to wait before a commit that failed is sent again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -78,8 +81,8 @@ pub(super) struct Sent {
 }
 
 /// One delivery to settle.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ask<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ask {
     /// Its place in the answers.
     pub(crate) index: usize,
     /// Which message.
@@ -87,7 +90,7 @@ pub(crate) struct Ask<'a> {
     /// Which delivery.
     pub(crate) epoch: u64,
     /// What to do.
-    pub(crate) verb: &'a Verb,
+    pub(crate) verb: Verb,
 }
 
 /// What became of those that could be settled here.
@@ -195,9 +198,10 @@ impl State {
                 track.group.return_member(member);
                 track.soil(now + DELIVERED);
             }
-            self.idle_since = now;
             wakes.pump = true;
         }
+        // Who took over waits for the partitions.
+        self.idle_since = now.checked_sub(LINGER).unwrap_or(now);
     }
 
     /// Lets a subscription go.
@@ -335,7 +339,12 @@ impl State {
     }
 
     /// Settles what belongs to partitions that are held here.
-    pub(super) fn settle(&mut self, now: Moment, asks: &[Ask<'_>], wakes: &mut Wakes) -> Settling {
+    pub(super) fn settle<'a>(
+        &mut self,
+        now: Moment,
+        asks: impl Iterator<Item = &'a Ask>,
+        wakes: &mut Wakes,
+    ) -> Settling {
         let (mut settling, mut touched) = (Settling::default(), Vec::new());
         let mut is_changed = false;
         for ask in asks {
@@ -343,14 +352,14 @@ impl State {
             let Some(track) = self.tracks.get_mut(&partition).filter(|track| track.is_held()) else {
                 continue;
             };
-            let outcome = track.settle(now, (ask.entry.offset, ask.epoch), ask.verb, fastrand::f64());
+            let outcome = track.settle(now, (ask.entry.offset, ask.epoch), &ask.verb, fastrand::f64());
             let answer = (ask.index, outcome.settled());
             if matches!(outcome, Outcome::Stale | Outcome::Unknown) {
                 settling.answers.push(answer);
                 continue;
             }
             is_changed = true;
-            if must_last(&outcome, ask.verb) {
+            if must_last(&outcome, &ask.verb) {
                 track.soil(now.at);
                 if !touched.contains(&(partition, track.serial)) {
                     touched.push((partition, track.serial));

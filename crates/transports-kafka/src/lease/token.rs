@@ -5,8 +5,6 @@ use bytes::Bytes;
 
 use crate::codec::Place;
 
-const BYTES: usize = 20;
-
 /// Where a leased message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -19,9 +17,12 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// How long it is.
+    pub(crate) const BYTES: usize = 20;
+
     /// As bytes, all numbers with their lowest byte first.
     pub(crate) fn to_bytes(self) -> Bytes {
-        let mut bytes = [0; BYTES];
+        let mut bytes = [0; Self::BYTES];
         let (life, rest) = bytes.split_at_mut(8);
         let (partition, offset) = rest.split_at_mut(4);
         life.copy_from_slice(&self.life.to_le_bytes());

@@ -1,0 +1,281 @@
+//! The topic through which the nodes talk: questions to whoever reads a message, answers, and takeovers.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use busgate_core::{EventName, Holder, Result, Settled};
+use parking_lot::Mutex;
+use rdkafka::{Message as _, message::BorrowedMessage};
+use tokio::{
+    sync::{OnceCell, mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    record::{Record, Told},
+    settle_with,
+};
+use crate::{
+    admin::Plan,
+    error::{closed, late},
+    group::{Ask, Groups},
+    producer::Draft,
+    shared::Shared,
+    tap::{Following, Sink},
+};
+
+/// The topic, after the prefix and what all topics of ours begin with.
+const TOPIC: &str = "settle";
+
+/// How long the broker keeps what was said: nobody reads it later than at once.
+const RETENTION_MS: &str = "600000";
+
+/// How many questions wait for their turn; those beyond are asked again.
+const MAX_WAITING: usize = 1024;
+
+/// How many answers are remembered, for those who ask again.
+const MAX_REMEMBERED: usize = 4096;
+
+/// What became of settlements, by their number in the call.
+type Fates = Vec<(usize, Settled)>;
+
+/// A node's part in the talk.
+pub(crate) struct Relay {
+    topic: String,
+    node: u64,
+    calls: AtomicU64,
+    opened: OnceCell<Following>,
+    state: Arc<Heard>,
+    groups: Weak<Groups>,
+}
+
+/// A call that may be asked several times.
+#[derive(Debug)]
+pub(crate) struct Call(u64);
+
+/// What a question brought.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) settled: Vec<(usize, Settled)>,
+    /// Whether anybody has the group.
+    pub(crate) is_heard: bool,
+}
+
+/// What was heard so far.
+#[derive(Debug, Default)]
+struct Heard {
+    calls: Mutex<HashMap<u64, mpsc::UnboundedSender<Fates>>>,
+    takeovers: Mutex<HashMap<u64, oneshot::Sender<()>>>,
+    remembered: Mutex<Remembered>,
+}
+
+/// What was answered to whom. A question that is asked again gets the same answer, unless it is still being worked on.
+#[derive(Debug, Default)]
+struct Remembered {
+    answers: HashMap<(u64, u64), Option<Fates>>,
+    order: VecDeque<(u64, u64)>,
+}
+
+/// What the tap hands the records to.
+struct Ear {
+    node: u64,
+    state: Arc<Heard>,
+    groups: Weak<Groups>,
+    questions: mpsc::Sender<Record>,
+}
+
+impl Relay {
+    pub(crate) fn new(shared: &Shared, groups: Weak<Groups>) -> Self {
+        let topic = shared.config.own_topic(TOPIC);
+        let (calls, opened, state) = (AtomicU64::new(1), OnceCell::new(), Arc::default());
+        Self { topic, node: fastrand::u64(1..), calls, opened, state, groups }
+    }
+
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// As the broker says.
+    pub(crate) async fn open(&self, shared: &Arc<Shared>) -> Result<()> {
+        self.opened.get_or_try_init(|| self.listen(shared)).await.map(drop)
+    }
+
+    async fn listen(&self, shared: &Arc<Shared>) -> Result<Following> {
+        if shared.asker.partitions(&self.topic).await?.is_none() {
+            let config = vec![("retention.ms", RETENTION_MS.to_owned()), ("cleanup.policy", "delete".into())];
+            shared.admin.create(&Plan { name: self.topic.clone(), partitions: 1, config }).await?;
+            shared.registry.settle(shared, &self.topic).await?;
+        }
+        let ends = shared.asker.ends(&self.topic, 1).await?;
+        let (questions, waiting) = mpsc::channel(MAX_WAITING);
+        let (state, groups) = (Arc::clone(&self.state), Weak::clone(&self.groups));
+        let ear = Ear { node: self.node, state, groups, questions };
+        let following = shared.tap.follow(&self.topic, &ends, Arc::new(ear))?;
+        if let Some(groups) = self.groups.upgrade() {
+            groups.spawn(answer_all(Weak::clone(&self.groups), waiting));
+        }
+        Ok(following)
+    }
+
+    /// A call: what is asked again under it is answered once.
+    pub(crate) fn call(&self) -> Call {
+        Call(self.calls.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Asks whoever reads these messages to settle them, and listens until all are, or it is time.
+    pub(crate) async fn ask(
+        &self,
+        shared: &Shared,
+        call: &Call,
+        event: &EventName,
+        holder: &Holder,
+        asks: &[Ask],
+        until: Instant,
+    ) -> Result<Asked> {
+        let (heard, mut answers) = mpsc::unbounded_channel();
+        self.state.calls.lock().insert(call.0, heard);
+        let told = Told::Ask { event: event.clone(), holder: holder.clone(), asks: asks.to_vec() };
+        let mut asked = Asked::default();
+        let sent = self.tell(shared, call.0, told).await;
+        while sent.is_ok() && asked.settled.len() < asks.len() {
+            match timeout_at(until, answers.recv()).await {
+                Ok(Some(settled)) => {
+                    asked.is_heard = true;
+                    asked.settled.extend(settled);
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        self.state.calls.lock().remove(&call.0);
+        sent.map(|()| asked)
+    }
+
+    /// Tells all nodes that a named consumer subscribed here, and waits until that has its place among all that is told.
+    pub(crate) async fn take_over(
+        &self,
+        shared: &Shared,
+        event: &EventName,
+        holder: &Holder,
+        member: u64,
+    ) -> Result<()> {
+        let (done, heard) = oneshot::channel();
+        self.state.takeovers.lock().insert(member, done);
+        let told = Told::TakeOver { event: event.clone(), holder: holder.clone() };
+        let sent = self.tell(shared, member, told).await;
+        let heard = match sent {
+            Ok(()) => timeout_at(Instant::now() + shared.config.timeout, heard).await,
+            Err(error) => {
+                self.state.takeovers.lock().remove(&member);
+                return Err(error);
+            }
+        };
+        match heard {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(closed()),
+            Err(_) => Err(late("the takeover of a consumer")),
+        }
+    }
+
+    async fn tell(&self, shared: &Shared, call: u64, told: Told) -> Result<()> {
+        let value = Record { node: self.node, call, told }.to_bytes();
+        let draft = Draft {
+            topic: &self.topic,
+            partition: 0,
+            key: None,
+            payload: Some(&value),
+            headers: None,
+            timestamp: None,
+        };
+        shared.producer.send_one(draft).await.map(drop)
+    }
+}
+
+impl Sink for Ear {
+    fn take(&self, record: &BorrowedMessage<'_>) {
+        let Some(record) = record.payload().and_then(Record::parse) else { return };
+        let is_own = record.node == self.node;
+        match &record.told {
+            // Beyond what can wait, who asked will ask again.
+            Told::Ask { .. } if !is_own => drop(self.questions.try_send(record)),
+            Told::Answer { to, call, settled } if *to == self.node => {
+                if let Some(heard) = self.state.calls.lock().get(call) {
+                    let _ = heard.send(settled.clone());
+                }
+            }
+            Told::Ask { .. } | Told::Answer { .. } => {}
+            Told::TakeOver { event, holder } => {
+                let Some(groups) = self.groups.upgrade() else { return };
+                if let Some(crew) = groups.find(event, holder) {
+                    if is_own { crew.settle_in(record.call) } else { crew.take_over() }
+                }
+                if is_own && let Some(heard) = self.state.takeovers.lock().remove(&record.call) {
+                    let _ = heard.send(());
+                }
+            }
+        }
+    }
+}
+
+/// Answers other nodes' questions about what is read here, many at a time.
+async fn answer_all(groups: Weak<Groups>, mut waiting: mpsc::Receiver<Record>) {
+    while let Some(record) = waiting.recv().await {
+        let Some(groups) = groups.upgrade() else { return };
+        let this = Arc::clone(&groups);
+        groups.spawn(async move { this.relay.answer(&this, record).await });
+    }
+}
+
+impl Relay {
+    async fn answer(&self, groups: &Arc<Groups>, record: Record) {
+        let Told::Ask { event, holder, asks } = record.told else { return };
+        let Some(crew) = groups.find(&event, &holder) else { return };
+        let key = (record.node, record.call);
+        let Some(mut settled) = self.state.remembered.lock().begin(key) else { return };
+        let is_open = |ask: &Ask| !settled.iter().any(|(index, _)| *index == ask.index);
+        let asks: Vec<_> = asks.into_iter().filter(is_open).collect();
+        if !asks.is_empty() {
+            settled.extend(settle_with(&crew, &asks).await);
+        }
+        self.state.remembered.lock().end(key, settled.clone());
+        let told = Told::Answer { to: record.node, call: record.call, settled };
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.tell(&groups.shared, call, told).await {
+            tracing::debug!(%error, "another node's settlement is not answered");
+        }
+    }
+}
+
+impl Remembered {
+    /// What was answered before; `None` while somebody works on it.
+    fn begin(&mut self, key: (u64, u64)) -> Option<Vec<(usize, Settled)>> {
+        match self.answers.insert(key, None) {
+            None => {
+                self.order.push_back(key);
+                if self.order.len() > MAX_REMEMBERED
+                    && let Some(oldest) = self.order.pop_front()
+                {
+                    self.answers.remove(&oldest);
+                }
+                Some(Vec::new())
+            }
+            Some(before) => before,
+        }
+    }
+
+    fn end(&mut self, key: (u64, u64), settled: Vec<(usize, Settled)>) {
+        if let Some(slot) = self.answers.get_mut(&key) {
+            *slot = Some(settled);
+        }
+    }
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
