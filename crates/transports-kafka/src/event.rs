@@ -1,6 +1,6 @@
 //! What a node knows of one event.
 
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use busgate_core::{Cursor, EventConfig, EventName, Gap, Places, Result};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ pub(crate) struct Event {
     /// Ends with this life of the event.
     pub(crate) ended: CancellationToken,
     partitions: AtomicU16,
+    /// Whether this node published to it since it was last looked at.
+    published: AtomicBool,
 }
 
 impl Event {
@@ -39,6 +41,7 @@ impl Event {
             is_ours: false,
             ended: CancellationToken::new(),
             partitions: AtomicU16::new(partitions.max(1)),
+            published: AtomicBool::new(false),
         }
     }
 
@@ -50,6 +53,16 @@ impl Event {
     /// Takes in how many partitions there are: they only get more.
     pub(crate) fn see_partitions(&self, count: u16) {
         self.partitions.fetch_max(count, Ordering::Relaxed);
+    }
+
+    /// Takes in that something was published to it.
+    pub(crate) fn set_published(&self) {
+        self.published.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether something was published to it since this was asked.
+    pub(crate) fn take_published(&self) -> bool {
+        self.published.swap(false, Ordering::Relaxed)
     }
 
     /// The cursor before `next` offsets, one for each partition.

@@ -19,7 +19,6 @@ mod producer;
 mod reader;
 mod registry;
 mod retention;
-mod settle;
 mod shared;
 mod start;
 mod tail;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::Admin, asker::Asker, clients::Clients, config::KafkaConfig, dedup::Dedup, error,
-    producer::Producer, reader::Reader, registry::Registry, tail::Tails, tap::Tap,
+    producer::Producer, reader::Reader, registry::Registry, retention, tail::Tails, tap::Tap,
 };
 
 /// One node's clients and knowledge.
@@ -81,6 +81,7 @@ impl Shared {
             return Err(error);
         }
         shared.tasks.spawn(Tails::tidy(Arc::downgrade(&shared)));
+        shared.tasks.spawn(retention::run(Arc::downgrade(&shared)));
         Ok(shared)
     }
 

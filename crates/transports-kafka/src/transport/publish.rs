@@ -73,6 +73,7 @@ impl KafkaTransport {
             .map(|message| codec::draft(&event.topic, self.partition(event, message), message, now))
             .collect();
         let places = self.shared.producer.send(drafts).await;
+        event.set_published();
         if places.iter().any(|place| place.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)) {
             self.shared.registry.doubt(&event.name);
         }
