@@ -19,6 +19,7 @@ mod producer;
 mod reader;
 mod registry;
 mod retention;
+mod settle;
 mod shared;
 mod start;
 mod tail;
