@@ -4,7 +4,7 @@ mod server;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use busgate_core::{Error, Result};
+use busgate_core::{Effect, Error, ErrorKind, Result};
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, aio::ConnectionLike};
 use tokio::{
     sync::watch,
@@ -242,15 +242,20 @@ impl Link {
         };
         if replicas < i64::from(self.config.min_replicas) {
             let told = format!("{replicas} of {} replicas have it", self.config.min_replicas);
-            return Err(error::unreachable(told).with_effect(busgate_core::Effect::Unknown));
+            return Err(error::unreachable(told).with_effect(Effect::Unknown));
         }
         Ok(value)
     }
 }
 
+/// Nothing was asked for yet, so nothing has happened, whatever goes wrong.
 async fn attempt(config: &RedisConfig) -> Result<Connection> {
-    let late = |_| error::unreachable("redis does not answer");
-    timeout(config.connect_timeout, connect(config)).await.map_err(late)?
+    let late = || error::unreachable("redis does not answer");
+    let connected = timeout(config.connect_timeout, connect(config)).await.unwrap_or_else(|_| Err(late()));
+    connected.map_err(|error| match error.kind() {
+        ErrorKind::Timeout => late(),
+        _ => error.with_effect(Effect::None),
+    })
 }
 
 impl fmt::Debug for Link {

@@ -28,8 +28,8 @@ pub(crate) struct Topic {
     /// Rings when there may be something new for those who read on.
     pub(crate) bell: watch::Sender<u64>,
     pub(crate) crews: Mutex<HashMap<Holder, Arc<Crew>>>,
-    /// What it was registered with, as was seen last.
-    pub(crate) config: Mutex<EventConfig>,
+    /// What it was registered with, and its life, as was seen last: for the day the server has forgotten it.
+    pub(crate) seen: Mutex<Option<(u64, EventConfig)>>,
 }
 
 /// Where a reader begins, as the scripts are told.
@@ -64,7 +64,7 @@ impl Topic {
             settling: Batches::default(),
             bell: watch::Sender::new(0),
             crews: Mutex::default(),
-            config: Mutex::default(),
+            seen: Mutex::default(),
         })
     }
 

@@ -75,7 +75,12 @@ impl RedisTransport {
         }
         let answers = answered.await.unwrap_or_else(|_| all(publish::unanswered()));
         if answers.iter().any(Result::is_ok) {
-            self.node.keep(topic);
+            let topic = self.node.keep(topic);
+            if topic.seen.lock().is_none()
+                && let Err(error) = self.node.learn(&topic).await
+            {
+                tracing::debug!(%error, %event, "can't learn what an event was registered with");
+            }
         }
         answers
     }
@@ -104,13 +109,13 @@ impl Transport for RedisTransport {
         config.validate()?;
         let topic = self.node.topic(event)?;
         self.node.register(&topic, config).await?;
-        self.node.keep(topic);
-        Ok(())
+        self.node.learn(&self.node.keep(topic)).await
     }
 
     async fn unregister(&self, event: &EventName) -> Result<()> {
         let topic = self.node.topic(event)?;
         self.node.unregister(&topic).await?;
+        *topic.seen.lock() = None;
         topic.ring();
         Ok(())
     }

@@ -67,12 +67,20 @@ impl Node {
             return Ok(gone.life);
         }
         // A stream of somebody else's is not ours to make.
-        if life == 0 {
-            return Ok(None);
-        }
-        let config = topic.config.lock().clone();
+        let seen = topic.seen.lock().clone();
+        let Some((_, config)) = seen.filter(|_| life != 0) else { return Ok(None) };
         tracing::warn!(event = %topic.name, "the server has lost its data: the event is registered anew");
         self.register(topic, &config).await.map(Some)
+    }
+
+    /// Keeps in mind what the event was registered with.
+    ///
+    /// # Errors
+    /// As [`Self::registration`].
+    pub(crate) async fn learn(&self, topic: &Topic) -> Result<()> {
+        let registered = self.registration(topic).await?;
+        *topic.seen.lock() = registered;
+        Ok(())
     }
 
     /// How long an event holds its messages when it does not say so itself, in milliseconds; zero is for ever.

@@ -10,7 +10,7 @@ use crate::{
     batch::{Job, MOST},
     codec, error,
     node::Node,
-    reply::{Outcome, Reply},
+    reply::{Gone, Outcome, Reply},
     script,
     topic::Topic,
 };
@@ -62,7 +62,7 @@ pub(super) fn portions(batch: Vec<Message>) -> Vec<Vec<Message>> {
 pub(super) async fn run(node: Arc<Node>, topic: Arc<Topic>) {
     while let Some(jobs) = topic.publishing.next() {
         let messages: Vec<_> = jobs.iter().flat_map(|job| &job.messages).collect();
-        let mut answers = match publish(&node, &topic, &messages).await {
+        let mut answers = match publish_or_renew(&node, &topic, &messages).await {
             Ok(answers) => answers.into_iter(),
             Err(error) => vec![Err(error); messages.len()].into_iter(),
         };
@@ -74,7 +74,24 @@ pub(super) async fn run(node: Arc<Node>, topic: Arc<Topic>) {
     }
 }
 
-async fn publish(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Vec<Result<Receipt>>> {
+/// An event that a server without its data does not know is registered anew, and published to once more.
+async fn publish_or_renew(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Receipts> {
+    let gone = match publish(node, topic, messages).await? {
+        Ok(receipts) => return Ok(receipts),
+        Err(gone) => gone,
+    };
+    let seen = topic.seen.lock().as_ref().map(|(life, _)| *life);
+    if let Some(life) = seen
+        && node.renew(topic, life, &gone).await?.is_some()
+    {
+        return publish(node, topic, messages).await?.map_err(|_| error::not_registered(&topic.name));
+    }
+    Err(error::not_registered(&topic.name))
+}
+
+type Receipts = Vec<Result<Receipt>>;
+
+async fn publish(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Result<Receipts, Gone>> {
     let keys = &topic.keys;
     let [ids, earlier] = &keys.ids;
     let names = [keys.stream.as_str(), &keys.record, ids, earlier, &keys.marks];
@@ -92,7 +109,7 @@ async fn publish(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Ve
     let value = node.link.run_replicated(&script::PUBLISH, &names, arguments).await?;
     let mut reply = match Reply::outcome("publish", value)? {
         Outcome::Done(reply) => reply,
-        Outcome::Gone(_) => return Err(error::not_registered(&topic.name)),
+        Outcome::Gone(gone) => return Ok(Err(gone)),
         Outcome::Other(..) => return Err(error::nonsense("publish")),
     };
     let life = reply.life()?.ok_or_else(|| error::nonsense("publish"))?;
@@ -100,7 +117,8 @@ async fn publish(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Ve
     if places.len() != messages.len() {
         return Err(error::nonsense("publish"));
     }
-    Ok(messages.iter().zip(places).map(|(message, place)| receipt(topic, life, message, place)).collect())
+    let receipts = messages.iter().zip(places).map(|(message, place)| receipt(topic, life, message, place));
+    Ok(Ok(receipts.collect()))
 }
 
 fn receipt(topic: &Topic, life: u64, message: &Message, place: Value) -> Result<Receipt> {

@@ -10,7 +10,6 @@ use crate::{
     ear::Listening,
     keys,
     member::Member,
-    node::Node,
     reader::Reader,
     topic::Topic,
 };
@@ -69,15 +68,5 @@ impl RedisTransport {
                 crew
             }
         }
-    }
-}
-
-impl Node {
-    /// Keeps in mind what the event was registered with, for the day the server has forgotten it.
-    async fn learn(&self, topic: &Topic) -> Result<()> {
-        if let Some((_, config)) = self.registration(topic).await? {
-            *topic.config.lock() = config;
-        }
-        Ok(())
     }
 }

@@ -1,0 +1,13 @@
+//! What a server that goes away, comes back, forgets or refuses must not cost. Each test has servers of its own.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[path = "faults/native.rs"]
+mod native;
+#[path = "faults/refusal.rs"]
+mod refusal;
+#[path = "faults/replicas.rs"]
+mod replicas;
+#[path = "faults/restart.rs"]
+mod restart;
+#[path = "faults/support.rs"]
+mod support;
