@@ -1,6 +1,6 @@
 //! Capabilities as laws need them: claimed and so tested, or not claimed and so refused.
 
-use busgate_core::{ErrorKind, LeaseToken, Nack, Result, Settled, Start, SubscribeOptions, Verb};
+use busgate_core::{ErrorKind, LeaseToken, Nack, Position, Result, Settled, Start, SubscribeOptions, Verb};
 
 use crate::{
     Stage, Verdict,
@@ -114,7 +114,9 @@ impl Stage {
 
     async fn refuses_to_read(&self) -> Verdict {
         let event = self.event().await?;
-        refused("reading", &self.try_page(&event, Start::Beginning, 10).await)
+        refused("reading", &self.try_page(&event, Start::Beginning, 10).await)?;
+        let place = Position::before(1, &event, 2).to_cursor()?;
+        refused("finding", &self.transport().find(&event, &place).await)
     }
 
     async fn refuses_to_settle(&self, verb: Verb) -> Verdict {

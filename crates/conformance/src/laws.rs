@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod consumer;
 pub mod dead_letter;
 pub mod dedup;
+pub mod find;
 pub mod flow;
 pub mod gap;
 pub mod keys;

@@ -66,6 +66,14 @@ macro_rules! suite {
                 the_id_of_a_settled_message_is_still_taken
                 of_concurrent_publishes_one_wins
             }
+            find {
+                a_message_is_found_by_its_place
+                what_was_delivered_is_found
+                what_is_gone_is_not_found
+                what_retention_took_is_not_found
+                a_place_of_no_message_finds_none
+                a_foreign_place_is_invalid
+            }
             flow {
                 the_window_bounds_what_is_unsettled
                 an_ack_frees_one_place

@@ -14,7 +14,7 @@ const KEEP: usize = 8;
 const MORE: usize = 64;
 
 /// An event that lets go of all but a few messages; `None` where that can't be asked for, which is checked.
-async fn short_lived(stage: &Stage) -> Verdict<Option<EventName>> {
+pub(super) async fn short_lived(stage: &Stage) -> Verdict<Option<EventName>> {
     let event = stage.name()?;
     let config = EventConfig { retention_messages: Some(KEEP as u64), ..EventConfig::default() };
     match stage.transport().register(&event, &config).await {
@@ -32,7 +32,12 @@ async fn short_lived(stage: &Stage) -> Verdict<Option<EventName>> {
 }
 
 /// Publishes `count` messages `<prefix>0`, … and waits until only a few of all are held.
-async fn overflow(stage: &Stage, event: &EventName, prefix: &str, count: usize) -> Verdict<Vec<String>> {
+pub(super) async fn overflow(
+    stage: &Stage,
+    event: &EventName,
+    prefix: &str,
+    count: usize,
+) -> Verdict<Vec<String>> {
     let sent = ids(prefix, count);
     for chunk in sent.chunks(16) {
         stage.publish(event, chunk).await?;
