@@ -121,12 +121,8 @@ async fn what_another_client_trims_is_told_as_a_gap() {
         ask(&mut client, &format!("XADD orders * payload {nth}")).await;
     }
     ask(&mut client, "XTRIM orders MAXLEN 2").await;
-    let gap = loop {
-        match timeout(PATIENCE, reads.next()).await.unwrap() {
-            Some(Ok(Item::Gap(gap))) => break gap,
-            other => panic!("wanted a gap, found {other:?}"),
-        }
-    };
+    let found = timeout(PATIENCE, reads.next()).await.unwrap();
+    let Some(Ok(Item::Gap(gap))) = found else { panic!("wanted a gap, found {found:?}") };
     assert_eq!(gap.missed, Some(4));
     assert_eq!(&next(&mut reads).await.message.payload[..], b"4");
     assert!(timeout(Duration::from_millis(100), reads.next()).await.is_ok());

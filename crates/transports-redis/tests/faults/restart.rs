@@ -24,11 +24,8 @@ async fn nothing_is_lost_or_repeated_by_restarts_and_kills() {
         let more = ids(&format!("r{round}-"), 120);
         for (nth, id) in more.iter().enumerate() {
             if nth == 60 {
-                if round == 1 {
-                    server.stop().unwrap()
-                } else {
-                    server.kill().unwrap()
-                }
+                let ended = if round == 1 { server.stop() } else { server.kill() };
+                ended.unwrap();
                 server.start().unwrap();
             }
             publish(&transport, &event, id).await;
