@@ -16,6 +16,8 @@ use busgate_transports_memory::{MemoryConfig, MemoryTransport};
 use busgate_transports_nats::{NatsConfig, NatsTransport};
 #[cfg(feature = "redis")]
 use busgate_transports_redis::{RedisConfig, RedisTransport};
+#[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
+use futures_util::FutureExt;
 
 mod shown;
 
@@ -98,6 +100,7 @@ impl TransportUrl {
     /// # Errors
     /// What the transport says when it can't be opened.
     pub async fn open(&self, clock: Arc<dyn Clock>, defaults: &EventConfig) -> Result<Arc<dyn Transport>> {
+        // Boxed, as a driver's future is deep: whoever starts a gateway in a future of its own would meet rustc's limit.
         match self.backend.clone() {
             Backend::Memory(config) => {
                 let config = MemoryConfig {
@@ -117,19 +120,19 @@ impl TransportUrl {
             Backend::Redis(config) => {
                 let mut config = RedisConfig { clock, ..*config };
                 override_with(&mut config.defaults, defaults);
-                Ok(RedisTransport::connect(config).await?)
+                Ok(RedisTransport::connect(config).boxed().await?)
             }
             #[cfg(feature = "nats")]
             Backend::Nats(config) => {
                 let mut config = NatsConfig { clock, ..*config };
                 override_with(&mut config.defaults, defaults);
-                Ok(NatsTransport::connect(config).await?)
+                Ok(NatsTransport::connect(config).boxed().await?)
             }
             #[cfg(feature = "kafka")]
             Backend::Kafka(config) => {
                 let mut config = KafkaConfig { clock, ..*config };
                 override_with(&mut config.defaults, defaults);
-                Ok(KafkaTransport::connect(config).await?)
+                Ok(KafkaTransport::connect(config).boxed().await?)
             }
         }
     }
