@@ -100,18 +100,10 @@ fn entry(message: &Received) -> AckEntry {
     AckEntry { ack_id: message.ack_id.clone().expect("an ack id"), ..AckEntry::default() }
 }
 
-async fn with_messages(gateway: &Gateway, count: usize) -> Client {
-    let mut client = gateway.with_event("orders").await;
-    for n in 0..count {
-        publish(&mut client, "orders", &n.to_string()).await;
-    }
-    client
-}
-
 #[tokio::test]
 async fn acks_ride_the_stream_and_are_answered() {
     let gateway = Gateway::start().await;
-    let mut client = with_messages(&gateway, 2).await;
+    let mut client = gateway.with_messages(2).await;
     let mut consumer = Consumer::open(&mut client, vec![starts(worker("orders"))]).await.unwrap();
     let (first, second) = (consumer.message().await, consumer.message().await);
     let nack = AckEntry { error: "later".into(), retry_after: millis(20), ..entry(&second) };
@@ -130,7 +122,7 @@ async fn acks_ride_the_stream_and_are_answered() {
 #[tokio::test]
 async fn credit_paces_even_before_the_subscription() {
     let gateway = Gateway::start().await;
-    let mut client = with_messages(&gateway, 5).await;
+    let mut client = gateway.with_messages(5).await;
     let mut consumer = Consumer::open(&mut client, vec![allows(2), starts(worker("orders"))]).await.unwrap();
     let (first, second) = (consumer.message().await, consumer.message().await);
     consumer.send(settles(1, vec![entry(&first), entry(&second)])).await;
@@ -147,7 +139,7 @@ async fn credit_paces_even_before_the_subscription() {
 #[tokio::test]
 async fn without_credit_the_end_is_told_all_the_same() {
     let gateway = Gateway::start().await;
-    let mut client = with_messages(&gateway, 1).await;
+    let mut client = gateway.with_messages(1).await;
     let mut consumer = Consumer::open(&mut client, vec![allows(0), starts(worker("orders"))]).await.unwrap();
     assert!(consumer.is_silent().await);
     let core = gateway.gateway();
@@ -161,7 +153,7 @@ async fn without_credit_the_end_is_told_all_the_same() {
 #[tokio::test]
 async fn a_client_that_is_done_gets_its_answers_and_ok() {
     let gateway = Gateway::start().await;
-    let mut client = with_messages(&gateway, 1).await;
+    let mut client = gateway.with_messages(1).await;
     let mut consumer = Consumer::open(&mut client, vec![starts(worker("orders"))]).await.unwrap();
     let message = consumer.message().await;
     consumer.send(settles(1, vec![entry(&message)])).await;
@@ -176,7 +168,7 @@ async fn a_client_that_is_done_gets_its_answers_and_ok() {
 #[tokio::test]
 async fn a_left_stream_keeps_its_leases() {
     let gateway = Gateway::start().await;
-    let mut client = with_messages(&gateway, 2).await;
+    let mut client = gateway.with_messages(2).await;
     let one = SubscribeRequest { max_in_flight: 2, ..worker("orders") };
     let mut consumer = Consumer::open(&mut client, vec![starts(one)]).await.unwrap();
     let (first, second) = (consumer.message().await, consumer.message().await);
@@ -212,7 +204,7 @@ async fn acks_are_taken_while_the_client_does_not_read() {
 #[tokio::test]
 async fn frames_out_of_place_are_refused() {
     let gateway = Gateway::start().await;
-    let mut client = with_messages(&gateway, 0).await;
+    let mut client = gateway.with_messages(0).await;
     let invalid = (Code::InvalidArgument, ErrorKind::Invalid);
     for first in [
         vec![settles(1, vec![])],
@@ -262,7 +254,7 @@ async fn another_principals_message_is_not_settled_here() {
 #[tokio::test]
 async fn unregistering_ends_it_with_ok() {
     let gateway = Gateway::start().await;
-    let mut client = with_messages(&gateway, 0).await;
+    let mut client = gateway.with_messages(0).await;
     let mut consumer = Consumer::open(&mut client, vec![starts(worker("orders"))]).await.unwrap();
     client.unregister_event(UnregisterEventRequest { name: "orders".into() }).await.unwrap();
     consumer.end().await.expect("OK");

@@ -96,6 +96,15 @@ impl Gateway {
         client
     }
 
+    /// A client, and the event `orders` with messages `0`, `1`, …
+    pub(crate) async fn with_messages(&self, count: usize) -> Client {
+        let mut client = self.with_event("orders").await;
+        for n in 0..count {
+            publish(&mut client, "orders", &n.to_string()).await;
+        }
+        client
+    }
+
     /// Makes an event known without a client that may.
     pub(crate) async fn register(&self, event: &str) {
         let (event, config) = (event.parse().expect("a name"), EventConfig::default());

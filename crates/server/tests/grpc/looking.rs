@@ -67,18 +67,10 @@ fn of_orders() -> ReadMessagesRequest {
     ReadMessagesRequest { event: "orders".into(), ..ReadMessagesRequest::default() }
 }
 
-async fn with_messages(gateway: &Gateway, count: usize) -> Client {
-    let mut client = gateway.with_event("orders").await;
-    for n in 0..count {
-        publish(&mut client, "orders", &n.to_string()).await;
-    }
-    client
-}
-
 #[tokio::test]
 async fn history_is_read_in_pages() {
     let gateway = Gateway::start().await;
-    let mut client = with_messages(&gateway, 5).await;
+    let mut client = gateway.with_messages(5).await;
     let (mut after, mut pages) = (String::new(), Vec::new());
     loop {
         let request = ReadMessagesRequest { start_after: after, limit: Some(2), ..of_orders() };
@@ -101,7 +93,7 @@ async fn history_is_read_in_pages() {
 #[tokio::test]
 async fn the_end_is_a_place_before_anything_is_there() {
     let gateway = Gateway::start().await;
-    let mut client = with_messages(&gateway, 1).await;
+    let mut client = gateway.with_messages(1).await;
     let latest = ReadMessagesRequest { start_from: StartPosition::Latest.into(), ..of_orders() };
     let end = page(&mut client, latest).await;
     assert!(end.messages.is_empty() && end.end);
