@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, jetstream::message::PublishMessage};
-use busgate_core::{Clock, EventName, Message, MessageId, Metadata, Position, Result, Timestamp};
+use busgate_core::{Clock, Message, MessageId, Metadata, Result, Timestamp};
 use bytes::Bytes;
 
 use crate::{delivery::Stamp, text};
@@ -78,15 +78,9 @@ fn value(text: &str) -> HeaderValue {
     text::value(text).parse().unwrap_or_else(|_| HeaderValue::default())
 }
 
-/// The message of a delivery. One that a native client wrote has its place for an id and the stream's time.
-pub(crate) fn inbound(
-    event: &EventName,
-    life: u64,
-    headers: Option<HeaderMap>,
-    payload: Bytes,
-    stamp: Stamp,
-) -> Result<Message> {
-    let place = || native_id(event, life, stamp.sequence);
+/// The message of a delivery. One that a native client wrote has its sequence for an id and the stream's
+/// time.
+pub(crate) fn inbound(headers: Option<HeaderMap>, payload: Bytes, stamp: Stamp) -> Result<Message> {
     let mut message = Message::new(MessageId::new("-")?, payload);
     message.timestamp = stamp.published;
     let mut id = None;
@@ -107,7 +101,7 @@ pub(crate) fn inbound(
     }
     message.id = match id {
         Some(id) => id,
-        None => place()?,
+        None => MessageId::new(stamp.sequence.to_string())?,
     };
     Ok(message)
 }
@@ -121,11 +115,6 @@ fn keep(metadata: &mut Metadata, name: &str, text: Cow<'_, str>) {
     }
 }
 
-fn native_id(event: &EventName, life: u64, sequence: u64) -> Result<MessageId> {
-    let place = Position::before(life, event, sequence.saturating_add(1)).to_cursor()?;
-    MessageId::new(place.as_str())
-}
-
 fn time(text: &str) -> Option<Timestamp> {
     text.parse().ok().map(Timestamp::from_millis)
 }
@@ -135,10 +124,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn event() -> EventName {
-        EventName::new("orders").unwrap()
-    }
 
     fn stamp() -> Stamp {
         Stamp { sequence: 41, published: Timestamp::from_millis(5) }
@@ -152,7 +137,7 @@ mod tests {
 
     fn round_trip(message: &Message, deduplicated: bool) -> Message {
         let headers = headers(message, deduplicated, Timestamp::from_millis(5));
-        inbound(&event(), 7, Some(headers), message.payload.clone(), stamp()).unwrap()
+        inbound(Some(headers), message.payload.clone(), stamp()).unwrap()
     }
 
     #[test]
@@ -184,15 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn a_native_message_gets_its_place_for_an_id() {
+    fn a_native_message_gets_its_sequence_for_an_id() {
         let mut headers = HeaderMap::new();
         headers.insert("X-Mine", "1");
         headers.append("X-Mine", "2");
-        let message = inbound(&event(), 7, Some(headers), Bytes::from_static(b"x"), stamp()).unwrap();
-        assert_eq!(message.id.as_str(), "7-2a-a88ccdc9");
+        let message = inbound(Some(headers), Bytes::from_static(b"x"), stamp()).unwrap();
+        assert_eq!(message.id.as_str(), "41");
         assert_eq!(message.timestamp, Timestamp::from_millis(5));
         assert_eq!(message.metadata.get("X-Mine").map(String::as_str), Some("1,2"));
-        let bare = inbound(&event(), 7, None, Bytes::new(), stamp()).unwrap();
+        let bare = inbound(None, Bytes::new(), stamp()).unwrap();
         assert!(bare.metadata.is_empty() && bare.key.is_none() && bare.content_type.is_none());
     }
 

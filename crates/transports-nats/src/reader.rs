@@ -286,7 +286,7 @@ impl Reader {
         }
         self.from = From::Sequence(sequence + 1);
         let cursor = self.event.before(sequence + 1).to_cursor()?;
-        let message = decode(&self.event, message, delivered)?;
+        let message = decode(message, delivered)?;
         let delivery = Delivery::unleased(self.event.name.clone(), Arc::new(message), cursor);
         self.items.push_back(Item::Delivery(delivery));
         Ok(())
@@ -306,8 +306,8 @@ async fn missed(link: &Link, event: &Event, next: u64, sequence: u64) -> Result<
     Ok(Some(Gap { missed, cursor: Some(event.before(sequence).to_cursor()?) }))
 }
 
-pub(crate) fn decode(event: &Event, message: async_nats::Message, delivered: Delivered) -> Result<Message> {
-    codec::inbound(&event.name, event.life, message.headers, message.payload, delivered.stamp)
+pub(crate) fn decode(message: async_nats::Message, delivered: Delivered) -> Result<Message> {
+    codec::inbound(message.headers, message.payload, delivered.stamp)
 }
 
 /// Reads one page.
@@ -355,7 +355,7 @@ async fn fill(
             Heard::Message(message) => {
                 let Some(delivered) = Delivered::of(message.reply.as_ref()) else { continue };
                 let sequence = delivered.stamp.sequence;
-                let message = decode(event, message, delivered)?;
+                let message = decode(message, delivered)?;
                 *bytes += message.weight();
                 if *bytes > request.max_bytes && !page.messages.is_empty() {
                     return Ok(false);

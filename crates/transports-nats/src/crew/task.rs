@@ -233,7 +233,7 @@ impl Run {
         let delivered = Delivered::of(message.reply.as_ref())?;
         let reply = message.reply.take()?;
         let generation = self.crew.link.generation();
-        match decode(&self.crew.event, message, delivered) {
+        match decode(message, delivered) {
             Ok(message) => Some(Arrival { delivered, reply, message: Arc::new(message), generation }),
             Err(error) => {
                 tracing::warn!(event = %self.crew.event.name, %error, "a message can't be read");
