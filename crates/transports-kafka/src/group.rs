@@ -11,7 +11,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +37,8 @@ const CLOSING: Duration = Duration::from_secs(5);
 pub(crate) struct Groups {
     pub(crate) shared: Arc<Shared>,
     pub(crate) relay: Relay,
+    /// Whether the broker leads groups (KIP-848), as far as this node knows.
+    is_led: Arc<AtomicBool>,
     crews: Mutex<HashMap<(EventName, Holder), Arc<Crew>>>,
     serial: AtomicU64,
     tasks: Tasks,
@@ -47,7 +49,8 @@ impl Groups {
         Arc::new_cyclic(|groups| {
             let relay = Relay::new(&shared, Weak::clone(groups));
             let (crews, tasks) = (Mutex::default(), Tasks::new());
-            Self { shared, relay, crews, serial: AtomicU64::new(1), tasks }
+            let is_led = Arc::new(AtomicBool::new(true));
+            Self { shared, relay, is_led, crews, serial: AtomicU64::new(1), tasks }
         })
     }
 
@@ -64,6 +67,10 @@ impl Groups {
         loop {
             let crew = self.crew(&event, &holder, Some(options.start.clone()))?;
             crew.opened().await?;
+            if crew.members() == 0 {
+                let begins = self.shared.asker.begins(&event.topic, event.partitions()).await?;
+                crew.trim(&begins)?;
+            }
             if crew.join(serial, &options) {
                 let member = Member::new(crew, transport, serial);
                 if matches!(holder, Holder::Consumer(_)) {
@@ -87,7 +94,7 @@ impl Groups {
             return Ok(Arc::clone(crew));
         }
         let id = id(&self.shared.config.prefix, &event.name, holder);
-        let crew = Crew::new(Arc::clone(&self.shared), Arc::clone(event), holder.clone(), id);
+        let crew = Crew::new(self, Arc::clone(event), holder.clone(), id);
         crews.insert(key, Arc::clone(&crew));
         self.tasks.spawn(pump::run(Arc::clone(&crew), start));
         Ok(crew)

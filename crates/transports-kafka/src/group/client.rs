@@ -67,6 +67,11 @@ impl Inbox {
         self.signals.lock().pop_front()
     }
 
+    /// Another consumer may be made.
+    pub(super) fn reopen(&self) {
+        self.is_closing.store(false, Ordering::Release);
+    }
+
     fn push(&self, signal: Signal) {
         self.signals.lock().push_back(signal);
         self.wake.notify_one();
@@ -124,7 +129,12 @@ impl Client {
     ///
     /// # Errors
     /// `invalid` for a setting librdkafka does not take.
-    pub(super) fn new(shared: &Shared, group: &str, topic: &str, inbox: &Arc<Inbox>) -> Result<Self> {
+    pub(super) fn new(
+        shared: &Shared,
+        protocol: GroupProtocol,
+        (group, topic): (&str, &str),
+        inbox: &Arc<Inbox>,
+    ) -> Result<Self> {
         let config = &shared.config;
         let mut settings = shared.clients.reader(FETCH_WAIT_MS);
         settings.set("group.id", group);
@@ -133,10 +143,12 @@ impl Client {
                 settings.set(key, value);
             }
         };
-        for (key, value) in protocol(config) {
+        for (key, value) in settings_of(protocol) {
             set(key, value);
         }
         set("topic.metadata.refresh.interval.ms", "30000");
+        // What retention has passed by is told, not skipped.
+        set("auto.offset.reset", "error");
         let signals = Signals { context: shared.clients.context(), inbox: Arc::clone(inbox) };
         let mut consumer = Consumer::from_config_and_context(&settings, signals).map_err(refused)?;
         let told = Arc::clone(inbox);
@@ -216,6 +228,13 @@ impl Client {
         given.map_err(|error| error::failed("partitions can't be read", error))
     }
 
+    /// Goes on reading a partition at this offset.
+    pub(super) fn seek(&self, partition: i32, offset: u64) -> Result<()> {
+        let to = Offset::Offset(offset.cast_signed());
+        let sought = self.consumer.seek(&self.topic, partition, to, std::time::Duration::ZERO);
+        sought.map_err(|error| error::failed("a partition can't be read on", error))
+    }
+
     /// Reads these partitions no more: the end of a rebalance.
     pub(super) fn take(&self, partitions: &[i32]) -> Result<()> {
         *self.pending.lock() = None;
@@ -282,10 +301,23 @@ pub(super) const fn may_pass(code: Code) -> bool {
 /// How long a fetch waits for something new: the broker answers as soon as there is.
 const FETCH_WAIT_MS: u32 = 500;
 
-fn protocol(config: &KafkaConfig) -> &'static [(&'static str, &'static str)] {
+/// Settings that only groups have that lead themselves.
+const CLASSIC: [&str; 3] = ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"];
+
+/// How the members of groups find their partitions, unless the broker turned out not to lead groups.
+pub(super) fn protocol(config: &KafkaConfig, is_led: bool) -> GroupProtocol {
+    let is_classic = CLASSIC.iter().any(|key| config.client.contains_key(*key));
     match config.group_protocol {
-        Some(GroupProtocol::Consumer) => &[("group.protocol", "consumer")],
-        Some(GroupProtocol::Classic) | None => &[
+        Some(protocol) => protocol,
+        None if is_led && !is_classic => GroupProtocol::Consumer,
+        None => GroupProtocol::Classic,
+    }
+}
+
+fn settings_of(protocol: GroupProtocol) -> &'static [(&'static str, &'static str)] {
+    match protocol {
+        GroupProtocol::Consumer => &[("group.protocol", "consumer")],
+        GroupProtocol::Classic => &[
             ("group.protocol", "classic"),
             ("partition.assignment.strategy", "cooperative-sticky"),
             ("session.timeout.ms", "10000"),
@@ -308,12 +340,23 @@ fn take(consumer: &Consumer, list: &TopicPartitionList) -> KafkaResult<()> {
     }
 }
 
-/// A name for the error of a consumer that can't go on.
-pub(super) fn fatal(error: KafkaError) -> Option<Error> {
+/// What an error means that a consumer can't get over.
+#[derive(Debug)]
+pub(super) enum Fatal {
+    /// The broker does not lead groups.
+    NotLed,
+    /// Nothing can be done.
+    Over(Error),
+}
+
+/// What an error of a consumer means, if it can't get over it.
+pub(super) fn fatal(error: KafkaError) -> Option<Fatal> {
+    let is_fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
     match error.rdkafka_error_code()? {
-        Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed | Code::Fatal => {
-            Some(error::failed("the group can't be read", error))
-        }
-        _ => None,
+        Code::UnsupportedVersion | Code::UnsupportedFeature if is_fatal => return Some(Fatal::NotLed),
+        Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed => {}
+        _ if is_fatal => {}
+        _ => return None,
     }
+    Some(Fatal::Over(error::failed("the group can't be read", error)))
 }

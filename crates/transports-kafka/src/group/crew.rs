@@ -1,6 +1,9 @@
 //! One group or named consumer on this node: what its members, its pump and those who settle share.
 
-use std::{sync::Arc, task::Context};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    task::Context,
+};
 
 use busgate_core::{
     ConsumerLag, Delivery, Error, ErrorKind, Holder, Item, LeaseToken, Moment, Result, SubscribeOptions,
@@ -10,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
+    Groups,
     client::Inbox,
     state::{Ask, End, Settling, State, Wakes},
 };
@@ -24,6 +28,8 @@ pub(crate) struct Crew {
     /// Its name on the broker.
     pub(super) id: String,
     pub(super) inbox: Arc<Inbox>,
+    /// Whether the broker leads groups, as far as this node knows.
+    pub(super) is_led: Arc<AtomicBool>,
     pub(super) state: Mutex<State>,
     pub(super) phase: watch::Sender<Phase>,
 }
@@ -50,10 +56,11 @@ pub(crate) enum Found {
 }
 
 impl Crew {
-    pub(super) fn new(shared: Arc<Shared>, event: Arc<Event>, holder: Holder, id: String) -> Arc<Self> {
+    pub(super) fn new(groups: &Groups, event: Arc<Event>, holder: Holder, id: String) -> Arc<Self> {
+        let (shared, is_led) = (Arc::clone(&groups.shared), Arc::clone(&groups.is_led));
         let (phase, _) = watch::channel(Phase::Opening);
         let (inbox, state) = (Arc::default(), Mutex::new(State::new()));
-        Arc::new(Self { shared, event, holder, id, inbox, state, phase })
+        Arc::new(Self { shared, event, holder, id, inbox, is_led, state, phase })
     }
 
     pub(super) fn now(&self) -> Moment {
@@ -101,6 +108,32 @@ impl Crew {
         drop(state);
         self.wake(wakes);
         is_open
+    }
+
+    pub(super) fn members(&self) -> usize {
+        self.state.lock().members()
+    }
+
+    /// Lets go of what retention has: before these offsets, one for each partition.
+    pub(super) fn trim(&self, begins: &[i64]) -> Result<()> {
+        let (now, mut wakes) = (Instant::now(), Wakes::default());
+        let mut state = self.state.lock();
+        let mut missed = 0;
+        for (partition, begin) in (0..).zip(begins) {
+            let begin = u64::try_from(*begin).unwrap_or(0);
+            if let Some(track) = state.tracks.get_mut(&partition) {
+                missed += track.trim(begin, now);
+            }
+        }
+        if missed > 0 {
+            let gap = self.event.gap(Some(missed), begins)?;
+            state.gaps.push_back(gap);
+            state.wake_for_work(now, &mut wakes);
+            wakes.pump = true;
+        }
+        drop(state);
+        self.wake(wakes);
+        Ok(())
     }
 
     /// Lets a subscription go.

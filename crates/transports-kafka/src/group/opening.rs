@@ -1,6 +1,9 @@
 //! How a crew finds out where its group stands, and where a new one begins.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use busgate_core::{Error, Group, Moment, Result, Start, Timestamp};
 use rdkafka::error::KafkaError;
@@ -8,7 +11,7 @@ use tokio::time::sleep;
 
 use super::{
     Crew,
-    client::{Client, Committed},
+    client::{Client, Committed, protocol},
     pump::no_group,
 };
 use crate::{
@@ -24,7 +27,9 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// A member of the crew's group. A group that is new begins at `start`, and that is kept before anything else happens.
 pub(super) async fn open(crew: &Arc<Crew>, start: Option<Start>) -> Result<Arc<Client>> {
-    let client = Arc::new(Client::new(&crew.shared, &crew.id, &crew.event.topic, &crew.inbox)?);
+    let protocol = protocol(&crew.shared.config, crew.is_led.load(Ordering::Relaxed));
+    let names = (crew.id.as_str(), crew.event.topic.as_str());
+    let client = Arc::new(Client::new(&crew.shared, protocol, names, &crew.inbox)?);
     let mut begun = begin(crew, &client, start).await;
     for _ in 0..TRIES {
         match begun {

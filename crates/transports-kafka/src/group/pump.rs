@@ -1,9 +1,17 @@
 //! The task of a crew: it reads, commits, and gives and takes partitions as the broker says.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use busgate_core::{Error, ErrorKind, Result, Start};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::{
+    error::{KafkaError, KafkaResult},
+    types::RDKafkaErrorCode as Code,
+};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until},
@@ -11,7 +19,7 @@ use tokio::{
 
 use super::{
     Crew,
-    client::{Client, Committed, Queue, Signal, fatal},
+    client::{Client, Committed, Fatal, Queue, Signal, fatal},
     crew::Phase,
     opening,
     state::{End, LINGER, Sent, Wakes},
@@ -19,7 +27,7 @@ use super::{
 };
 use crate::{
     codec,
-    error::closed,
+    error::{closed, unknown},
     offsets::{self, Author},
 };
 
@@ -64,48 +72,79 @@ pub(super) struct Pump {
     serial: u64,
     joined: Instant,
     error: Option<Error>,
+    /// Partitions that retention has passed by, and where they begin now.
+    passed: Vec<i32>,
+    begins: Option<Begins>,
+    /// Whether the group has to be joined in another way.
+    is_to_begin_anew: bool,
 }
 
+/// An answer to where the partitions begin.
+type Begins = Pin<Box<dyn Future<Output = Result<Vec<i64>>> + Send>>;
+
 /// Runs a crew until nobody needs it, or it is told to end. `start` is where the group begins if there is none yet.
-pub(super) async fn run(crew: Arc<Crew>, start: Option<Start>) {
-    let opened = tokio::select! {
-        opened = opening::open(&crew, start) => opened,
-        () = crew.event.ended.cancelled() => Err(crate::error::unknown(&crew.event.name)),
-    };
-    let client = match opened {
-        Ok(client) => client,
-        Err(error) => {
-            crew.state.lock().end = Some(End::Closed);
-            crew.phase.send_replace(Phase::Gone(Some(error)));
-            return;
+pub(super) async fn run(crew: Arc<Crew>, mut start: Option<Start>) {
+    let error = loop {
+        let opened = tokio::select! {
+            opened = opening::open(&crew, start.take()) => opened,
+            () = crew.event.ended.cancelled() => Err(unknown(&crew.event.name)),
+        };
+        let client = match opened {
+            Ok(client) => client,
+            Err(error) => {
+                crew.state.lock().end = Some(End::Closed);
+                break Some(error);
+            }
+        };
+        let mut pump = Pump::new(&crew, client);
+        pump.work().await;
+        let (error, is_over) = (pump.error.take(), pump.is_over());
+        pump.close().await;
+        if is_over {
+            break error;
         }
     };
-    let now = Instant::now();
-    let mut pump = Pump {
-        crew: Arc::clone(&crew),
-        client,
-        queues: HashMap::new(),
-        change: Change::None,
-        sent: None,
-        next_commit: now,
-        serial: 0,
-        joined: now,
-        error: None,
-    };
-    pump.work().await;
-    let error = pump.error.take();
-    let Pump { client, queues, .. } = pump;
-    crew.state.lock().tracks.clear();
-    // It can only fail when the runtime ends, and then nobody waits.
-    let _ = tokio::task::spawn_blocking(move || {
-        drop(queues);
-        drop(client);
-    })
-    .await;
     crew.phase.send_replace(Phase::Gone(error));
 }
 
 impl Pump {
+    fn new(crew: &Arc<Crew>, client: Arc<Client>) -> Self {
+        let now = Instant::now();
+        Self {
+            crew: Arc::clone(crew),
+            client,
+            queues: HashMap::new(),
+            change: Change::None,
+            sent: None,
+            next_commit: now,
+            serial: 0,
+            joined: now,
+            error: None,
+            passed: Vec::new(),
+            begins: None,
+            is_to_begin_anew: false,
+        }
+    }
+
+    /// Whether the crew is over with it, rather than joining in another way.
+    fn is_over(&self) -> bool {
+        !self.is_to_begin_anew || self.crew.state.lock().end.is_some()
+    }
+
+    /// Leaves the group.
+    async fn close(self) {
+        let Self { crew, client, queues, .. } = self;
+        let here: Vec<_> = crew.state.lock().tracks.keys().copied().collect();
+        crew.state.lock().lose(&here);
+        // It can only fail when the runtime ends, and then nobody waits.
+        let _ = tokio::task::spawn_blocking(move || {
+            drop(queues);
+            drop(client);
+        })
+        .await;
+        crew.inbox.reopen();
+    }
+
     async fn work(&mut self) {
         let ended = self.crew.event.ended.clone();
         loop {
@@ -113,7 +152,7 @@ impl Pump {
                 self.crew.finish(End::Unregistered);
             }
             let is_busy = self.turn().await;
-            if self.is_done() {
+            if self.is_to_begin_anew || self.is_done() {
                 return;
             }
             if is_busy {
@@ -133,6 +172,12 @@ impl Pump {
                     None => std::future::pending().await,
                 }
             };
+            let looking = async {
+                match &mut self.begins {
+                    Some(begins) => begins.await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = self.crew.inbox.wake.notified() => {}
                 () = sleep_until(wake) => {}
@@ -141,6 +186,7 @@ impl Pump {
                     let read = read.unwrap_or_else(|_| Err(closed()));
                     self.take_up(read);
                 }
+                begins = looking => self.pass_by(begins),
                 done = committing => self.committed(done.unwrap_or(Err(KafkaError::Canceled))),
             }
         }
@@ -150,12 +196,19 @@ impl Pump {
     async fn turn(&mut self) -> bool {
         if let Some(error) = self.client.serve() {
             tracing::debug!(%error, group = self.crew.id, "a group is held up");
-            if let Some(error) = fatal(error) {
-                self.fail(error);
+            match fatal(error) {
+                Some(Fatal::NotLed) => {
+                    tracing::info!("the broker leads no groups: their members lead them");
+                    self.crew.is_led.store(false, Ordering::Relaxed);
+                    self.is_to_begin_anew = true;
+                }
+                Some(Fatal::Over(error)) => self.fail(error),
+                None => {}
             }
         }
         self.signals();
         let is_busy = self.read();
+        self.look();
         self.expire();
         self.commit();
         self.leave();
@@ -300,6 +353,9 @@ impl Pump {
                         batch.push((offset.cast_unsigned(), codec::message(&record)));
                     }
                     Some(Err(error)) => {
+                        if error.rdkafka_error_code() == Some(Code::AutoOffsetReset) {
+                            self.passed.push(*partition);
+                        }
                         tracing::debug!(%error, group = self.crew.id, partition, "reading is held up");
                         break;
                     }
@@ -322,6 +378,33 @@ impl Pump {
             wakes.wake();
         }
         is_busy
+    }
+
+    /// Finds out where partitions begin that retention has passed by.
+    fn look(&mut self) {
+        if self.passed.is_empty() || self.begins.is_some() {
+            return;
+        }
+        let (shared, event) = (Arc::clone(&self.crew.shared), Arc::clone(&self.crew.event));
+        let asked = async move { shared.asker.begins(&event.topic, event.partitions()).await };
+        self.begins = Some(Box::pin(asked));
+    }
+
+    fn pass_by(&mut self, begins: Result<Vec<i64>>) {
+        self.begins = None;
+        let Ok(begins) = begins else { return };
+        if let Err(error) = self.crew.trim(&begins) {
+            tracing::warn!(%error, group = self.crew.id, "what retention has taken can't be told");
+        }
+        for partition in std::mem::take(&mut self.passed) {
+            let begin = usize::try_from(partition).ok().and_then(|index| begins.get(index)).copied();
+            let position = self.crew.state.lock().tracks.get(&partition).map(Track::position);
+            let (Some(begin), Some(position)) = (begin, position) else { continue };
+            let from = position.max(u64::try_from(begin).unwrap_or(0));
+            if let Err(error) = self.client.seek(partition, from) {
+                tracing::warn!(%error, group = self.crew.id, partition, "a partition is not read");
+            }
+        }
     }
 
     fn expire(&self) {

@@ -93,6 +93,11 @@ impl Track {
         self.soil(now);
     }
 
+    /// The offset that is read next.
+    pub(super) const fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Whether more is to be read.
     pub(super) fn has_room(&self) -> bool {
         let ahead = self.position.saturating_sub(self.group.frontier());
@@ -162,6 +167,21 @@ impl Track {
             self.forget(offset);
         }
         outcome
+    }
+
+    /// Lets go of what retention has; how many of them nobody was done with.
+    pub(super) fn trim(&mut self, begin: u64, now: Instant) -> u64 {
+        if self.group.watermark() >= begin {
+            return 0;
+        }
+        let kept = self.messages.split_off(&begin);
+        for message in std::mem::replace(&mut self.messages, kept).into_values() {
+            self.weight = self.weight.saturating_sub(message.weight());
+        }
+        self.position = self.position.max(begin);
+        self.group.trim(begin);
+        self.soil(now);
+        self.group.take_missed()
     }
 
     fn forget(&mut self, offset: u64) {
