@@ -80,11 +80,11 @@ fn value(text: &str) -> HeaderValue {
 
 /// The message of a delivery. One that a native client wrote has its sequence for an id and the stream's
 /// time.
-pub(crate) fn inbound(headers: Option<HeaderMap>, payload: Bytes, stamp: Stamp) -> Result<Message> {
+pub(crate) fn inbound(headers: Option<&HeaderMap>, payload: Bytes, stamp: Stamp) -> Result<Message> {
     let mut message = Message::new(MessageId::new("-")?, payload);
     message.timestamp = stamp.published;
     let mut id = None;
-    for (name, values) in headers.iter().flat_map(HeaderMap::iter) {
+    for (name, values) in headers.into_iter().flat_map(HeaderMap::iter) {
         let name: &str = name.as_ref();
         let text = match values.as_slice() {
             [only] => text::read(only.as_str()),
@@ -137,7 +137,7 @@ mod tests {
 
     fn round_trip(message: &Message, deduplicated: bool) -> Message {
         let headers = headers(message, deduplicated, Timestamp::from_millis(5));
-        inbound(Some(headers), message.payload.clone(), stamp()).unwrap()
+        inbound(Some(&headers), message.payload.clone(), stamp()).unwrap()
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("X-Mine", "1");
         headers.append("X-Mine", "2");
-        let message = inbound(Some(headers), Bytes::from_static(b"x"), stamp()).unwrap();
+        let message = inbound(Some(&headers), Bytes::from_static(b"x"), stamp()).unwrap();
         assert_eq!(message.id.as_str(), "41");
         assert_eq!(message.timestamp, Timestamp::from_millis(5));
         assert_eq!(message.metadata.get("X-Mine").map(String::as_str), Some("1,2"));

@@ -9,7 +9,10 @@ use std::{sync::Arc, time::Duration};
 use async_nats::Subject;
 use busgate_core::{ConsumerLag, Gap, Holder, RetryPolicy, SubscribeOptions};
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 pub(crate) use self::{
     entry::{Entry, Stand},
@@ -42,6 +45,8 @@ pub(crate) struct Crew {
     ack_wait: Duration,
     pub(crate) state: Mutex<State>,
     pub(crate) alarm: Notify,
+    /// Whether its task has ended.
+    rests: watch::Sender<bool>,
 }
 
 impl Crew {
@@ -52,6 +57,7 @@ impl Crew {
         holder: &Holder,
         info: &ConsumerInfo,
     ) -> Arc<Self> {
+        let state = State::after(info.delivered.stream_seq);
         Arc::new(Self {
             link: Arc::clone(link),
             records: Arc::clone(records),
@@ -60,8 +66,9 @@ impl Crew {
             consumer: info.name.clone(),
             life: life(info),
             ack_wait: info.config.ack_wait().max(Duration::from_secs(1)),
-            state: Mutex::default(),
+            state: Mutex::new(state),
             alarm: Notify::new(),
+            rests: watch::Sender::new(false),
         })
     }
 
@@ -102,13 +109,12 @@ impl Crew {
         if !state.seats.leave(member) {
             return;
         }
-        let unread = state.unread(&mut wakes);
+        // The last one's is handed back when the server delivers nothing more.
+        let unread = if state.seats.is_empty() { Vec::new() } else { state.unread(&mut wakes) };
         state.wake_for_work(&mut wakes);
         drop(state);
         wakes.wake();
-        for entry in unread {
-            self.send_back(entry.reply);
-        }
+        unread.into_iter().for_each(|entry| self.send_back(entry.reply));
         self.alarm.notify_one();
     }
 
@@ -121,6 +127,11 @@ impl Crew {
     /// Whether the server surely did not give this to anyone else meanwhile.
     pub(crate) fn is_certain(&self, entry: &Entry, now: Instant) -> bool {
         entry.generation == self.link.generation() && now < entry.touched + self.ack_wait.mul_f32(0.9)
+    }
+
+    /// After how long the server gives a delivery to another.
+    pub(crate) const fn ack_wait(&self) -> Duration {
+        self.ack_wait
     }
 
     /// When the server should hear of a delivery again.
@@ -138,7 +149,7 @@ impl Crew {
         let state = self.state.lock();
         let (ahead, delayed) = (state.read_ahead(), state.delayed(Instant::now()));
         ConsumerLag {
-            members: state.seats.len() as u64,
+            members: state.members(),
             waiting: Some(info.num_pending + ahead),
             delayed,
             in_flight: info.num_ack_pending.saturating_sub(ahead + delayed).max(state.leased()),

@@ -8,17 +8,30 @@ use std::{sync::Arc, time::Duration};
 use async_nats::Subject;
 use busgate_core::{Effect, Error, MAX_NACK_DELAY, Result, RetryPolicy, Settled, Verb};
 use bytes::Bytes;
-use tokio::time::Instant;
+use futures_util::StreamExt;
+use serde::Deserialize;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     crew::{Crew, Entry, Stand, Wakes, backoff},
     delivery::{Delivered, Stamp},
+    error,
     pull::{DONE, IN_PROGRESS, again},
     record::Record,
 };
 
 /// How often to try against others that write the same record.
 const TRIES: usize = 8;
+
+/// How much longer than an answer the word on a nack may take.
+const ADVISED: Duration = Duration::from_millis(50);
+
+/// What the server tells everyone of a nack.
+#[derive(Deserialize)]
+struct Naked {
+    stream_seq: u64,
+    consumer_seq: u64,
+}
 
 /// How a token is settled.
 enum Plan {
@@ -105,9 +118,10 @@ impl Crew {
                 Ok(Settled::Extended)
             }
             Verb::Release { counted: false } => {
-                self.tell(&entry.reply, again(Duration::ZERO)).await?;
+                // Before the server hears of it: it may be back sooner than the answer.
                 self.conclude(sequence, Some(Stand::Returned { is_open: true, due: None }));
-                Ok(Settled::Released)
+                let told = self.tell(&entry.reply, again(Duration::ZERO)).await;
+                told.map(|()| Settled::Released).map_err(|error| error.with_effect(Effect::Unknown))
             }
             Verb::Release { counted: true } | Verb::Nack(_) => {
                 let next = self.next_record(entry, entry.record, verb);
@@ -183,9 +197,10 @@ impl Crew {
         if let Some(known) = self.state.lock().entry_mut(sequence) {
             (known.record, known.number) = (record, number);
         }
-        let told = self.tell(&entry.reply, again(delay)).await;
-        // Not told, the server gives it back when it does not hear of it: later than asked for, but never sooner.
+        // Before the server hears of it: it may be back sooner than the answer. Not told, the server gives it back when
+        // it does not hear of it: later than asked for, but never sooner.
         self.conclude(sequence, Some(Stand::Returned { is_open, due }));
+        let told = self.tell(&entry.reply, again(delay)).await;
         told.map(|()| settled).map_err(|error| error.with_effect(Effect::Unknown))
     }
 
@@ -241,7 +256,32 @@ impl Crew {
             Some(known) if known.epoch() > epoch && known.stand.is_held() => return Ok(Settled::Stale),
             _ => self.orphan(sequence, epoch),
         };
+        if !self.is_pending(&entry).await? {
+            return Ok(Settled::Stale);
+        }
         self.settle_by_record(&entry, entry.stand, verb).await
+    }
+
+    /// Whether the server still waits for the end of a delivery. No call tells; but of a nack it tells everyone, and only
+    /// when it does. Its delay is what the server waits anyway, so that it changes nothing.
+    async fn is_pending(&self, entry: &Entry) -> Result<bool> {
+        let (stream, consumer) = (&self.event.stream, &self.consumer);
+        let advisories = format!("$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.{stream}.{consumer}");
+        let refused = |cause| error::away().with_source(cause);
+        let mut advisories = self.link.client.subscribe(advisories).await.map_err(refused)?;
+        self.tell(&entry.reply, again(self.ack_wait())).await?;
+        // It was said before the answer; only its way here may be longer.
+        let said = async {
+            while let Some(message) = advisories.next().await {
+                let naked = serde_json::from_slice::<Naked>(&message.payload);
+                let wanted = (entry.delivered.stamp.sequence, entry.epoch());
+                if naked.is_ok_and(|naked| (naked.stream_seq, naked.consumer_seq) == wanted) {
+                    return true;
+                }
+            }
+            false
+        };
+        Ok(timeout(ADVISED, said).await.unwrap_or(false))
     }
 
     /// A delivery as far as its token tells: how often there were others before is not known.

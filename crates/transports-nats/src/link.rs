@@ -98,10 +98,15 @@ impl Link {
         if self.closed.load(Ordering::Acquire) {
             return Err(error::closed());
         }
-        match self.client.connection_state() {
-            State::Connected => Ok(()),
-            State::Pending | State::Disconnected => Err(error::away()),
-        }
+        self.check_connected()
+    }
+
+    fn check_connected(&self) -> Result<()> {
+        if self.is_connected() { Ok(()) } else { Err(error::away()) }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -134,7 +139,7 @@ impl Link {
 
     /// Asks, and waits for the answer.
     pub(crate) async fn ask(&self, subject: Subject, payload: Bytes) -> Result<async_nats::Message> {
-        self.check()?;
+        self.check_connected()?;
         let request = Request::new().payload(payload);
         self.client.send_request(subject, request).await.map_err(error::request)
     }
@@ -161,7 +166,7 @@ impl Link {
 
     /// Sends what nobody answers, without waiting for the socket; whether there was room.
     pub(crate) fn post(&self, subject: Subject, payload: Bytes) -> bool {
-        self.check().is_ok()
+        self.is_connected()
             && self.client.publish(subject, payload).now_or_never().is_some_and(|sent| sent.is_ok())
     }
 
@@ -169,7 +174,7 @@ impl Link {
     pub(crate) fn post_request(&self, subject: String, payload: Bytes) -> bool {
         let reply = self.client.new_inbox();
         let sending = self.client.publish_with_reply(subject, reply, payload);
-        self.check().is_ok() && sending.now_or_never().is_some_and(|sent| sent.is_ok())
+        self.is_connected() && sending.now_or_never().is_some_and(|sent| sent.is_ok())
     }
 }
 

@@ -9,9 +9,10 @@ use async_nats::{Message, Subscriber};
 use busgate_core::{
     ConsumerLag, Error, EventName, Gap, Holder, LeaseToken, Result, Settled, SubscribeOptions, Tasks, Verb,
 };
-use futures_util::StreamExt;
+use futures_util::{StreamExt, future::join_all};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{
     api::ConsumerInfo,
@@ -32,6 +33,9 @@ use self::wire::{News, Question};
 
 /// How long another node may take to settle what it handed out.
 const NODE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a node may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The server gives a dead node's deliveries to another after the lease's length, within these bounds.
 const ACK_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
@@ -122,7 +126,7 @@ impl Node {
     async fn passed_by(&self, event: &Event, info: &ConsumerInfo) -> Result<Option<Gap>> {
         let stream =
             self.link.stream(&event.stream).await?.ok_or_else(|| error::not_registered(&event.name))?;
-        let (next, first) = (info.delivered.stream_seq.saturating_add(1), stream.state.first());
+        let (next, first) = (info.reached().saturating_add(1), stream.state.first());
         if next >= first {
             return Ok(None);
         }
@@ -256,9 +260,14 @@ impl Node {
         self.link.close();
         self.catalog.close();
         let crews: Vec<_> = self.crews.lock().drain().map(|(_, crew)| crew).collect();
-        crews.iter().for_each(|crew| crew.event.finish(End::Closed));
+        crews.iter().for_each(|crew| {
+            crew.event.finish(End::Closed);
+            crew.wake_all();
+        });
+        // What was read ahead goes back at once; what is leased stays so until it is settled, or its time is over.
+        let _ = timeout(GOODBYE, join_all(crews.iter().map(|crew| crew.at_rest()))).await;
         self.tasks.close().await;
-        // What this node holds comes back by itself; the connection ends with the last who has it.
+        // The connection ends with the last who has it.
         let _ = self.link.client.flush().await;
     }
 

@@ -137,12 +137,15 @@ impl Puller {
         }
     }
 
-    /// Takes the requests back, and answers what came before the server knew.
-    pub(crate) async fn close(mut self) -> Vec<Message> {
+    /// Takes the requests back: what is sent to the server from here on, it hears after that.
+    pub(crate) async fn withdraw(&mut self) -> bool {
+        self.outstanding = 0;
+        self.subscriber.drain().await.is_ok()
+    }
+
+    /// What came before the server heard of the withdrawal.
+    pub(crate) async fn rest(mut self) -> Vec<Message> {
         let mut late = Vec::new();
-        if self.subscriber.drain().await.is_err() {
-            return late;
-        }
         let rest = async {
             while let Some(message) = self.subscriber.next().await {
                 if message.status.is_none() {
@@ -162,8 +165,11 @@ pub(crate) const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
 /// Tells the server that a message is done.
 pub(crate) const DONE: Bytes = Bytes::from_static(b"+ACK");
 
-/// Tells the server to deliver a message again after `delay`. Never without one, which would be at once, and again.
+/// Tells the server to deliver a message again after `delay`. At once is only for what has waited already (its lease), or
+/// was asked for: a nack without a word has its backoff, so that nothing comes back in a hot loop.
 pub(crate) fn again(delay: Duration) -> Bytes {
-    let nanos = delay.max(Duration::from_millis(1)).as_nanos();
-    format!(r#"-NAK {{"delay":{nanos}}}"#).into()
+    if delay.is_zero() {
+        return Bytes::from_static(b"-NAK");
+    }
+    format!(r#"-NAK {{"delay":{}}}"#, delay.as_nanos()).into()
 }

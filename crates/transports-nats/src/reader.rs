@@ -258,7 +258,7 @@ impl Reader {
             }
             Err(refused) if !refused.kind().is_transient() => return Err(refused),
             Err(refused) => {
-                tracing::debug!(event = %self.event.name, error = %refused, "a reader waits for the server")
+                tracing::debug!(event = %self.event.name, error = %refused, "a reader waits for the server");
             }
         }
         tokio::select! {
@@ -307,7 +307,7 @@ async fn missed(link: &Link, event: &Event, next: u64, sequence: u64) -> Result<
 }
 
 pub(crate) fn decode(message: async_nats::Message, delivered: Delivered) -> Result<Message> {
-    codec::inbound(message.headers, message.payload, delivered.stamp)
+    codec::inbound(message.headers.as_ref(), message.payload, delivered.stamp)
 }
 
 /// Reads one page.

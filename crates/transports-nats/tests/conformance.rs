@@ -47,11 +47,11 @@ impl Harness for Nats {
 mod v2_15 {
     use super::{Kind, Nats};
 
-    busgate_conformance::suite!(real, Nats::new(Kind::Nats215, ""));
+    busgate_conformance::suite!(real, Nats::new(Kind::Nats215, "&ack_wait=3s"));
 }
 
 mod v2_9 {
     use super::{Kind, Nats};
 
-    busgate_conformance::suite!(real, Nats::new(Kind::Nats29, ""));
+    busgate_conformance::suite!(real, Nats::new(Kind::Nats29, "&ack_wait=3s"));
 }

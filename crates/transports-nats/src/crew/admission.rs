@@ -13,6 +13,9 @@ use crate::{
 /// How often to try against others that write the same record.
 const TRIES: usize = 8;
 
+/// How long a message that came back waits for earlier ones that did: so they go on in their order.
+const LINGER: std::time::Duration = std::time::Duration::from_millis(3);
+
 /// How long a message waits when its record can't be had.
 const LATER: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -22,11 +25,15 @@ impl Crew {
         let Some(entry) = self.state.lock().entry(sequence).filter(|it| it.epoch() == epoch).cloned() else {
             return;
         };
-        let known = match how {
-            Admission::Close => Some((entry.record, entry.number)),
-            Admission::LookUp | Admission::Done => None,
+        let known = (entry.record, entry.number);
+        let claim = async {
+            match how {
+                Admission::Done | Admission::Linger => Ok(Some(known)),
+                Admission::Close => self.claim(&entry, Some(known)).await,
+                Admission::LookUp => self.claim(&entry, None).await,
+            }
         };
-        let admitted = self.claim(&entry, known).await;
+        let (admitted, ()) = tokio::join!(claim, tokio::time::sleep(LINGER));
         let mut wakes = Wakes::default();
         let mut state = self.state.lock();
         match admitted {

@@ -39,6 +39,8 @@ pub(crate) struct Arrival {
 pub(crate) enum Admission {
     /// Nothing.
     Done,
+    /// Wait a moment: earlier ones may come back as well.
+    Linger,
     /// Close the token of its last delivery, of which all is known here.
     Close,
     /// Find out what other nodes know of it.
@@ -62,11 +64,19 @@ pub(crate) struct State {
     pub(crate) dismissed: Vec<u64>,
     /// The member that joined last.
     pub(crate) latest: u64,
-    /// The highest sequence that came.
+    /// The highest sequence that was delivered: what comes above it comes for the first time. (Servers of 2.9 do not
+    /// always count a redelivery.)
     pub(crate) seen: u64,
+    /// Whether the server may still deliver to this node.
+    pub(crate) is_asking: bool,
 }
 
 impl State {
+    /// Of a group that was delivered what stands up to `seen`.
+    pub(crate) fn after(seen: u64) -> Self {
+        Self { seen, ..Self::default() }
+    }
+
     pub(crate) fn entry(&self, sequence: u64) -> Option<&Entry> {
         self.entries.get(&sequence)
     }
@@ -75,9 +85,9 @@ impl State {
         self.entries.get_mut(&sequence)
     }
 
-    /// How many messages are here.
-    pub(crate) const fn held(&self) -> usize {
-        self.held
+    /// How many subscriptions there are; the last one counts until nothing can be delivered to it any more.
+    pub(crate) fn members(&self) -> u64 {
+        self.seats.len().max(usize::from(self.is_asking)) as u64
     }
 
     /// How many more may come, with so many on their way.
@@ -89,8 +99,10 @@ impl State {
     pub(crate) fn arrive(&mut self, now: Instant, arrival: Arrival, wakes: &mut Wakes) -> Admission {
         let Arrival { delivered, reply, message, generation } = arrival;
         let sequence = delivered.stamp.sequence;
+        let is_fresh = delivered.times <= 1 && sequence > self.seen;
         self.seen = self.seen.max(sequence);
-        let (mut record, mut number, mut admission) = (Record::default(), 0, Admission::LookUp);
+        let mut admission = if is_fresh { Admission::Done } else { Admission::LookUp };
+        let (mut record, mut number) = (Record::default(), 0);
         if let Some(known) = self.entries.get_mut(&sequence) {
             if known.stand.is_held() {
                 (known.reply, known.touched, known.generation) = (reply, now, generation);
@@ -100,11 +112,8 @@ impl State {
             (record, number) = (known.record, known.number);
             if known.delivered.times + 1 == delivered.times {
                 let is_open = matches!(known.stand, Stand::Returned { is_open: true, .. });
-                admission = if is_open { Admission::Close } else { Admission::Done };
+                admission = if is_open { Admission::Close } else { Admission::Linger };
             }
-        }
-        if delivered.times <= 1 {
-            (record, number, admission) = (Record::default(), 0, Admission::Done);
         }
         let stand = Stand::Admitting;
         let entry = Entry {
@@ -255,14 +264,21 @@ impl State {
 
     /// What was read ahead and nobody may take any more.
     pub(crate) fn unread(&mut self, wakes: &mut Wakes) -> Vec<Entry> {
-        let excess = self.ready.len().min(self.held.saturating_sub(self.seats.capacity()));
-        let last: Vec<u64> = self.ready.iter().rev().take(excess).copied().collect();
+        let excess = self.held.saturating_sub(self.seats.capacity());
+        let mut last: Vec<u64> = self.ready.iter().rev().take(excess).copied().collect();
+        if self.seats.is_empty() {
+            last.extend(self.admitting.keys());
+        }
+        // In their order, which the server keeps.
+        last.sort_unstable();
         last.into_iter().filter_map(|sequence| self.hand_back(sequence, wakes)).collect()
     }
 
     /// A message that nobody got goes back to the server.
     pub(crate) fn hand_back(&mut self, sequence: u64, wakes: &mut Wakes) -> Option<Entry> {
-        self.shift(sequence, Stand::Returned { is_open: false, due: None }, wakes);
+        // What is not admitted yet may have an earlier token that is open.
+        let is_open = self.entry(sequence)?.stand == Stand::Admitting;
+        self.shift(sequence, Stand::Returned { is_open, due: None }, wakes);
         let entry = self.entries.get_mut(&sequence)?;
         entry.message = None;
         Some(entry.clone())

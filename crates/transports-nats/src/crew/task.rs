@@ -60,9 +60,12 @@ pub(crate) async fn run(crew: Arc<Crew>) {
     while run.crew.event.ended().is_none() {
         run.turn().await;
     }
-    let mut wakes = Wakes::default();
-    run.crew.state.lock().seats.wake_all(&mut wakes);
-    wakes.wake();
+    run.crew.wake_all();
+    if run.crew.event.ended() == Some(End::Closed) {
+        run.crew.state.lock().seats.dismiss(&mut Wakes::default());
+        run.withdraw().await;
+    }
+    run.crew.rests.send_replace(true);
 }
 
 impl Run {
@@ -147,10 +150,7 @@ impl Run {
             (state.seats.is_empty(), state.room(outstanding), state.seats.capacity())
         };
         if is_empty {
-            if let Some(puller) = self.puller.take() {
-                let late = puller.close().await;
-                late.into_iter().for_each(|message| self.send_back(message));
-            }
+            self.withdraw().await;
             return;
         }
         let now = Instant::now();
@@ -165,7 +165,10 @@ impl Run {
         self.retry_at = None;
         if self.puller.is_none() {
             match Puller::open(&self.crew.link, &self.crew.event.stream, &self.crew.consumer).await {
-                Ok(puller) => self.puller = Some(puller),
+                Ok(puller) => {
+                    self.crew.state.lock().is_asking = true;
+                    self.puller = Some(puller);
+                }
                 Err(_) => self.retry_at = Some(now + MOMENT),
             }
         }
@@ -177,6 +180,23 @@ impl Run {
         {
             self.retry_at = Some(now + MOMENT);
         }
+    }
+
+    /// Takes requests back, and hands back what nobody took: in this order, or it would come here again.
+    async fn withdraw(&mut self) {
+        if let Some(mut puller) = self.puller.take() {
+            let withdrawn = puller.withdraw().await;
+            // Servers of 2.9 forget a request nobody waits for only when they look: else the first of what is handed back
+            // is thrown at it, and comes back last. Asked for the consumer they look.
+            let _ = self.crew.link.consumer(&self.crew.event.stream, &self.crew.consumer).await;
+            self.crew.hand_back_unread();
+            if withdrawn {
+                let late = puller.rest().await;
+                late.into_iter().for_each(|message| self.send_back(message));
+            }
+        }
+        self.crew.hand_back_unread();
+        self.crew.state.lock().is_asking = false;
     }
 
     /// What came when nobody was there any more.
@@ -269,6 +289,27 @@ impl Crew {
             return Ok(true);
         }
         Err(error::no_jetstream())
+    }
+
+    /// Hands back what more is here than anyone may take.
+    fn hand_back_unread(&self) {
+        let mut wakes = Wakes::default();
+        let unread = self.state.lock().unread(&mut wakes);
+        wakes.wake();
+        unread.into_iter().for_each(|entry| self.send_back(entry.reply));
+    }
+
+    /// Resolves when nothing of it runs any more.
+    pub(crate) async fn at_rest(&self) {
+        // An error says that it is gone altogether.
+        let _ = self.rests.subscribe().wait_for(|rests| *rests).await;
+    }
+
+    /// Wakes every subscription: the event ended.
+    pub(crate) fn wake_all(&self) {
+        let mut wakes = Wakes::default();
+        self.state.lock().seats.wake_all(&mut wakes);
+        wakes.wake();
     }
 
     /// What is here may be another's by now: only the records tell.
