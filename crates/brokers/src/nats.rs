@@ -82,8 +82,10 @@ impl Nats {
     fn plan(&self, folder: &Path, port: u16) -> Result<Plan> {
         let Self { jetstream, lines, .. } = self;
         let path = folder.join("nats.conf");
+        // A payload of the largest size promised and its headers, which count as well, are more than the default takes.
+        let payload = if lines.contains("max_payload") { "" } else { "max_payload: 8MB\n" };
         let conf = format!(
-            "listen: \"127.0.0.1:{port}\"\njetstream {{\nstore_dir: \"data\"\n{jetstream}}}\n{lines}"
+            "listen: \"127.0.0.1:{port}\"\n{payload}jetstream {{\nstore_dir: \"data\"\n{jetstream}}}\n{lines}"
         );
         std::fs::write(&path, conf).map_err(Error::during("write nats.conf"))?;
         Ok(Plan {
