@@ -49,7 +49,8 @@ impl Gateway {
         })
     }
 
-    fn serve(arguments: &[&OsStr]) -> Self {
+    /// Starts it with more arguments.
+    pub(crate) fn serve(arguments: &[&OsStr]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_busgate"));
         command.args(["serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--log-format", "json"]);
         command.args(arguments);
@@ -80,10 +81,23 @@ impl Gateway {
 
     /// Runs a scenario of a script, which must succeed and must have checked something.
     pub(crate) fn judged_by(&self, client: Client, script: &str, scenario: &str) {
+        self.judged_in(&scripts(), &[], client, script, scenario);
+    }
+
+    /// The same for a script of another folder, which may use what lies beside these, and in an environment of its own.
+    pub(crate) fn judged_in(
+        &self,
+        folder: &Path,
+        environment: &[(&str, &str)],
+        client: Client,
+        script: &str,
+        scenario: &str,
+    ) {
         let scripts = scripts();
         let output = Command::new(client.program())
-            .arg(scripts.join(script))
+            .arg(folder.join(script))
             .arg(scenario)
+            .envs(environment.iter().copied())
             .env("BUSGATE_HTTP", &self.http)
             .env("BUSGATE_GRPC", &self.grpc)
             .env("BUSGATE_PID", self.process.id().to_string())
@@ -94,6 +108,7 @@ impl Gateway {
             .env("BUSGATE_SCRATCH", self.folder.path())
             .env("BUSGATE_SHOTS", tools().join("../screenshots"))
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("PYTHONPATH", &scripts)
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|error| {
