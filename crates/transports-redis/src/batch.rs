@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
+use busgate_core::Result;
 use parking_lot::Mutex;
+
+use crate::error;
 
 /// How many batches are on their way at the same time: while one is being answered the next is on the wire.
 const RUNNERS: usize = 2;
@@ -13,6 +16,8 @@ pub(crate) trait Job {
     fn pieces(&self) -> usize;
     /// How many bytes it is.
     fn bytes(&self) -> usize;
+    /// Whether somebody still waits for it.
+    fn is_awaited(&self) -> bool;
 }
 
 /// What waits to be done. Whoever adds the first job starts a runner, which takes batches until none waits: alone, a job
@@ -34,25 +39,38 @@ impl<J> Default for Batches<J> {
     }
 }
 
+/// How many jobs may wait.
+const MOST_WAITING: usize = 65_536;
+
 /// The most pieces, and the most bytes, of a batch.
 pub(crate) const MOST: (usize, usize) = (512, 1 << 20);
 
 impl<J: Job> Batches<J> {
     /// Adds a job; whether the caller has to start a runner.
-    pub(crate) fn add(&self, job: J) -> bool {
+    ///
+    /// # Errors
+    /// `exhausted` when too many wait.
+    pub(crate) fn add(&self, job: J) -> Result<bool> {
         let mut state = self.state.lock();
+        if state.waiting.len() >= MOST_WAITING {
+            return Err(error::busy());
+        }
         state.waiting.push_back(job);
         let start = state.runners < RUNNERS;
         state.runners += usize::from(start);
-        start
+        Ok(start)
     }
 
-    /// The next batch; without one the runner ends.
+    /// The next batch, without what was given up; without one the runner ends.
     pub(crate) fn next(&self) -> Option<Vec<J>> {
         let mut state = self.state.lock();
         let (mut pieces, mut bytes) = (0, 0);
         let mut batch = Vec::new();
         while let Some(job) = state.waiting.front() {
+            if !job.is_awaited() {
+                state.waiting.pop_front();
+                continue;
+            }
             pieces += job.pieces();
             bytes += job.bytes();
             if !batch.is_empty() && (pieces > MOST.0 || bytes > MOST.1) {
@@ -80,18 +98,32 @@ mod tests {
         fn bytes(&self) -> usize {
             self.1
         }
+
+        fn is_awaited(&self) -> bool {
+            self.0 > 0
+        }
+    }
+
+    #[test]
+    fn no_more_wait_than_may() {
+        let batches = Batches::default();
+        for _ in 0..MOST_WAITING {
+            batches.add((1, 1)).unwrap();
+        }
+        assert_eq!(batches.add((1, 1)).unwrap_err().kind(), busgate_core::ErrorKind::Exhausted);
     }
 
     #[test]
     fn what_waits_goes_together_within_bounds() {
         let batches = Batches::default();
-        assert!(batches.add((500, 1)) && batches.add((10, 1)));
-        assert!(!batches.add((10, 1)) && !batches.add((1, MOST.1 * 2)) && !batches.add((1, 1)));
+        let started = [(500, 1), (10, 1), (0, 1), (10, 1), (1, MOST.1 * 2), (1, 1)]
+            .map(|job| batches.add(job).unwrap());
+        assert_eq!(started, [true, true, false, false, false, false]);
         let mut sizes = Vec::new();
         while let Some(batch) = batches.next() {
             sizes.push(batch.len());
         }
         assert_eq!(sizes, [2, 1, 1, 1][..], "{sizes:?}");
-        assert!(batches.add((1, 1)), "the runner has ended");
+        assert!(batches.add((1, 1)).unwrap(), "the runner has ended");
     }
 }

@@ -24,6 +24,10 @@ pub(crate) fn unreachable(message: impl Into<std::sync::Arc<str>>) -> Error {
     Error::unavailable(message).with_retry_after(RETRY_AFTER)
 }
 
+pub(crate) fn busy() -> Error {
+    Error::new(ErrorKind::Exhausted, "too many calls wait for redis").with_retry_after(RETRY_AFTER)
+}
+
 /// An answer that is not what was asked for.
 pub(crate) fn nonsense(what: &str) -> Error {
     Error::internal(format!("redis answered {what} in a form that is not known")).with_effect(Effect::Unknown)

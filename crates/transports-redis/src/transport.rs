@@ -70,8 +70,10 @@ impl RedisTransport {
             Err(error) => return all(error),
         };
         let (job, answered) = Publishing::new(messages);
-        if topic.publishing.add(job) {
-            self.tasks.spawn(publish::run(Arc::clone(&self.node), Arc::clone(&topic)));
+        match topic.publishing.add(job) {
+            Ok(true) => drop(self.tasks.spawn(publish::run(Arc::clone(&self.node), Arc::clone(&topic)))),
+            Ok(false) => {}
+            Err(error) => return all(error),
         }
         let answers = answered.await.unwrap_or_else(|_| all(publish::unanswered()));
         if answers.iter().any(Result::is_ok) {
@@ -92,8 +94,10 @@ impl RedisTransport {
             Err(error) => return vec![Err(error); count],
         };
         let (job, answered) = Settling::new(entries);
-        if topic.settling.add(job) {
-            self.tasks.spawn(settle::run(Arc::clone(&self.node), topic));
+        match topic.settling.add(job) {
+            Ok(true) => drop(self.tasks.spawn(settle::run(Arc::clone(&self.node), topic))),
+            Ok(false) => {}
+            Err(error) => return vec![Err(error); count],
         }
         answered.await.unwrap_or_else(|_| vec![Err(publish::unanswered()); count])
     }

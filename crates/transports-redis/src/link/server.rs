@@ -30,6 +30,10 @@ pub(crate) enum Connection {
 /// # Errors
 /// When nobody can be reached, or the server is not one that can be used.
 pub(super) async fn connect(config: &RedisConfig) -> Result<Connection> {
+    if config.tls.is_some() {
+        // The driver takes the process's provider. If somebody has set one already, it is that one.
+        let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    }
     if config.topology == Topology::Cluster {
         let connection = cluster(config)?.get_async_connection().await.map_err(error::told)?;
         return Ok(Connection::Cluster(connection));

@@ -39,6 +39,10 @@ impl Job for Publishing {
     fn bytes(&self) -> usize {
         self.bytes
     }
+
+    fn is_awaited(&self) -> bool {
+        !self.answer.is_closed()
+    }
 }
 
 /// Cuts a batch into portions that one call can carry.

@@ -51,6 +51,10 @@ impl Job for Settling {
     fn bytes(&self) -> usize {
         64 * self.entries.len()
     }
+
+    fn is_awaited(&self) -> bool {
+        !self.answer.is_closed()
+    }
 }
 
 impl Entry {

@@ -88,3 +88,51 @@ async fn a_key_that_is_no_stream_is_no_event() {
     let error = answer.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
 }
+
+/// An authority with a certificate of the server and one of a client, as PEM files.
+fn certificates(folder: &std::path::Path) -> [std::path::PathBuf; 5] {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(authority, authority_key);
+    let issue = |name: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params =
+            rcgen::CertificateParams::new(vec![name.to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
+    };
+    let ((server, server_key), (client, client_key)) = (issue("localhost"), issue("client"));
+    let files = [
+        ("ca", authority_pem),
+        ("server", server),
+        ("server-key", server_key),
+        ("client", client),
+        ("client-key", client_key),
+    ];
+    files.map(|(name, pem)| {
+        let path = folder.join(format!("{name}.pem"));
+        std::fs::write(&path, pem).unwrap();
+        path
+    })
+}
+
+#[tokio::test]
+async fn connections_are_secured_on_both_sides() {
+    let folder = tempfile::tempdir().unwrap();
+    let [authority, certificate, key, client, client_key] = certificates(folder.path());
+    let server = Redis::v7_0().tls(&certificate, &key, &authority, true).start().unwrap();
+    let url = format!("rediss://127.0.0.1:{}", server.address().port());
+    let trusting = format!("{url}?tls_ca={}", authority.display());
+    for refused in [&url, &trusting, &url.replace("rediss", "redis")] {
+        let error = refusal(refused).await;
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{refused}: {error:?}");
+    }
+    let shown = format!("{trusting}&tls_cert={}&tls_key={}", client.display(), client_key.display());
+    let transport = connect(&shown).await;
+    let event = registered(&transport, "orders").await;
+    let mut works = work_on(&transport, &event).await;
+    publish(&transport, &event, "a").await;
+    next(&mut works).await.ack().await.unwrap();
+}
