@@ -1,22 +1,25 @@
 //! Questions to the broker that librdkafka answers by blocking: what topics there are, and where they begin and end.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, thread, time::Duration};
 
 use busgate_core::{Error, Result, Timestamp};
 use parking_lot::Mutex;
 use rdkafka::{
     TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, KafkaResult},
     topic_partition_list::Offset,
     types::RDKafkaErrorCode as Code,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     clients::{Clients, Context},
     error,
 };
+
+/// How long to wait before a question is asked again; doubled each time up to the last.
+const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
 /// Where one partition begins and ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -198,8 +201,28 @@ impl Inner {
         }
     }
 
+    /// Asks until it is answered, or the time is up: what is known of a leader may be of before it moved.
     fn offsets(&self, topic: &str, partitions: u16, question: Question) -> Result<Vec<i64>> {
-        let what = "offsets can't be found";
+        let deadline = Instant::now() + self.timeout;
+        let mut wait = RETRY.0;
+        loop {
+            let error = match self.offsets_once(topic, partitions, question) {
+                Ok(offsets) => return Ok(offsets),
+                Err(error) => error,
+            };
+            let may_pass = error.rdkafka_error_code().is_some_and(may_pass);
+            if !may_pass || Instant::now() + wait >= deadline {
+                return Err(error::failed("offsets can't be found", error));
+            }
+            thread::sleep(wait);
+            wait = (wait * 2).min(RETRY.1);
+            if let Err(error) = self.client.fetch_metadata(Some(topic), self.timeout) {
+                tracing::debug!(%error, topic, "the topic can't be looked at");
+            }
+        }
+    }
+
+    fn offsets_once(&self, topic: &str, partitions: u16, question: Question) -> KafkaResult<Vec<i64>> {
         let offset = match question {
             Question::Begin => Offset::Beginning,
             Question::End => Offset::End,
@@ -207,24 +230,37 @@ impl Inner {
         };
         let mut list = TopicPartitionList::with_capacity(usize::from(partitions));
         for partition in 0..partitions {
-            let added = list.add_partition_offset(topic, i32::from(partition), offset);
-            added.map_err(|error| error::failed(what, error))?;
+            list.add_partition_offset(topic, i32::from(partition), offset)?;
         }
-        let found = self.client.offsets_for_times(list, self.timeout);
-        let found = found.map_err(|error| error::failed(what, error))?;
+        let found = self.client.offsets_for_times(list, self.timeout)?;
         let mut offsets = vec![-1; usize::from(partitions)];
         for element in found.elements() {
-            element.error().map_err(|error| error::failed(what, error))?;
+            element.error()?;
             let index = usize::try_from(element.partition()).unwrap_or(usize::MAX);
             if let (Some(slot), Some(offset)) = (offsets.get_mut(index), told(element.offset())) {
                 *slot = offset;
             }
         }
         if !matches!(question, Question::At(_)) && offsets.contains(&-1) {
-            return Err(error::failed(what, KafkaError::OffsetFetch(Code::OffsetNotAvailable)));
+            return Err(KafkaError::OffsetFetch(Code::OffsetNotAvailable));
         }
         Ok(offsets)
     }
+}
+
+/// Whether the same question may be answered in a moment.
+fn may_pass(code: Code) -> bool {
+    matches!(
+        code,
+        Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::NotLeaderForPartition
+            | Code::LeaderNotAvailable
+            | Code::OffsetNotAvailable
+            | Code::BrokerTransportFailure
+            | Code::NetworkException
+            | Code::KafkaStorageError
+    )
 }
 
 fn told(offset: Offset) -> Option<i64> {

@@ -45,6 +45,17 @@ pub enum Unkeyed {
     Spread,
 }
 
+/// How sure it is that an id is new, where several nodes publish to one event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deduplication {
+    /// A node knows what others wrote some milliseconds later.
+    #[default]
+    Follow,
+    /// Before an id is taken for new, all that is written by then is looked at: one more question to the broker for
+    /// each publish, shared by those that wait.
+    Strict,
+}
+
 /// How a password is proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mechanism {
@@ -130,6 +141,8 @@ pub struct KafkaConfig {
     pub group_protocol: Option<GroupProtocol>,
     /// Which partition a message without a key goes to.
     pub unkeyed: Unkeyed,
+    /// How sure it is that an id is new.
+    pub dedup: Deduplication,
     /// How long a call to the broker may take, publishing included.
     pub timeout: Duration,
     /// How long connecting may take.
@@ -166,6 +179,7 @@ impl KafkaConfig {
             min_insync_replicas: None,
             group_protocol: None,
             unkeyed: Unkeyed::Publisher,
+            dedup: Deduplication::Follow,
             timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),
             client: BTreeMap::new(),

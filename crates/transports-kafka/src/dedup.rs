@@ -7,11 +7,22 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use busgate_core::{EventName, Message, MessageId, Result};
 use parking_lot::Mutex;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 pub(crate) use self::index::{Claim, Flight};
 use self::index::{Index, Loading};
-use crate::{codec::Place, event::Event, reader::Limit, shared::Shared, tail::Learner};
+use crate::{
+    codec::Place,
+    config::Deduplication,
+    error,
+    event::Event,
+    reader::Limit,
+    shared::Shared,
+    tail::{Learner, Live},
+};
 
 /// How many messages are looked at at a time when the ids are read.
 const PAGE: Limit = Limit { messages: 2000, bytes: 8 * 1024 * 1024 };
@@ -26,7 +37,7 @@ pub(crate) struct Window {
     event: Arc<Event>,
     length: Duration,
     index: Arc<Index>,
-    loaded: tokio::sync::OnceCell<Arc<crate::tail::Live>>,
+    loaded: tokio::sync::OnceCell<Arc<Live>>,
     used: Mutex<Instant>,
 }
 
@@ -80,8 +91,26 @@ impl Window {
     }
 
     /// Claims the ids of a batch; what becomes of each.
-    pub(crate) fn claim(&self, batch: &[Message]) -> Vec<Claim> {
-        self.index.claim(batch)
+    ///
+    /// An id whose last message may or may not be there is claimed only once all that is there was seen; with
+    /// `dedup=strict` that is so for every id.
+    ///
+    /// # Errors
+    /// When it can't be seen in time.
+    pub(crate) async fn claim(&self, shared: &Shared, batch: &[Message]) -> Result<Vec<Claim>> {
+        if shared.config.dedup == Deduplication::Strict || self.index.has_doubts(batch) {
+            self.catch_up(shared).await?;
+            self.index.believe(batch);
+        }
+        Ok(self.index.claim(batch))
+    }
+
+    /// Waits until the ids of all that is there now were learnt.
+    async fn catch_up(&self, shared: &Shared) -> Result<()> {
+        let Some(live) = self.loaded.get() else { return Ok(()) };
+        let ends = shared.asker.ends(&self.event.topic, self.event.partitions()).await?;
+        let reached = timeout(shared.config.timeout, live.reach(&ends)).await;
+        reached.map_err(|_| error::late("the ids that are remembered"))
     }
 
     /// Takes in what became of messages that were claimed.
@@ -95,7 +124,7 @@ impl Window {
         self.loaded.get_or_try_init(|| self.read(shared)).await.map(drop)
     }
 
-    async fn read(&self, shared: &Arc<Shared>) -> Result<Arc<crate::tail::Live>> {
+    async fn read(&self, shared: &Arc<Shared>) -> Result<Arc<Live>> {
         let (topic, partitions) = (self.event.topic.as_str(), self.event.partitions());
         let ends = shared.asker.ends(topic, partitions).await?;
         let live = shared.tails.tail(shared, &self.event, &ends)?;
@@ -120,8 +149,9 @@ impl Window {
             }
         }
         // The tail may have begun before: until it is here, it has not told what was written meanwhile.
-        live.reach(&ends).await;
+        let reached = timeout(shared.config.timeout, live.reach(&ends)).await;
         loading.finish();
+        reached.map_err(|_| error::late("the ids that are remembered"))?;
         Ok(live)
     }
 }

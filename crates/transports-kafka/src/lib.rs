@@ -27,6 +27,6 @@ mod tap;
 mod transport;
 
 pub use self::{
-    config::{Acks, GroupProtocol, KafkaConfig, Mechanism, Sasl, Tls, Unkeyed},
+    config::{Acks, Deduplication, GroupProtocol, KafkaConfig, Mechanism, Sasl, Tls, Unkeyed},
     transport::KafkaTransport,
 };

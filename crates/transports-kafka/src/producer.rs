@@ -17,7 +17,7 @@ use rdkafka::{
 };
 
 use self::batch::{Batch, Ticket};
-pub(crate) use self::partitioner::partition_of;
+pub(crate) use self::{batch::Landing, partitioner::partition_of};
 use crate::{
     clients::{Clients, Context, refused},
     codec::Place,
@@ -103,12 +103,24 @@ impl Producer {
     /// # Errors
     /// Per record, with its effect; a full queue takes nothing more, and says so.
     pub(crate) async fn send(&self, drafts: Vec<Draft<'_>>) -> Vec<Result<Place>> {
+        self.send_and_tell(drafts, None).await
+    }
+
+    /// Writes records; `landing` is told what became of them also when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub(crate) async fn send_and_tell(
+        &self,
+        drafts: Vec<Draft<'_>>,
+        landing: Option<Landing>,
+    ) -> Vec<Result<Place>> {
         let count = drafts.len();
         let line = match self.line() {
             Ok(line) => line,
             Err(error) => return vec![Err(error); count],
         };
-        let (batch, answered) = Batch::new(count);
+        let (batch, answered) = Batch::new(count, landing);
         let line = self.enqueue(line, drafts, &batch);
         drop(batch);
         let gone = || Error::unavailable("the producer is gone").with_effect(Effect::Unknown);
@@ -116,7 +128,7 @@ impl Producer {
         if answers.iter().any(Result::is_err) && line.client().fatal_error().is_some() {
             self.renew(&line);
         }
-        answers.into_iter().map(|answer| answer.map_err(error::undelivered)).collect()
+        answers
     }
 
     /// Writes one record.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use busgate_core::{Cursor, Gap, Places, Position, Result, Start, Timestamp};
+use busgate_core::{Cursor, Gap, Message, Places, Position, Result, Start};
 
 use crate::{
     asker::Bounds,
+    codec::Place,
     event::{Event, untold},
     reader::Limit,
     shared::Shared,
@@ -53,10 +54,13 @@ impl Shared {
         }
         let told = told(&places, bounds.len());
         let untold = if told.contains(&None) && places.own.is_some() {
-            match self.time_of(event, &told, &places, &bounds).await? {
+            let own = places.own.unwrap_or(0);
+            let next = told.get(usize::from(own)).copied().flatten().unwrap_or(0);
+            let place = Place { partition: i32::from(own), offset: next - 1 };
+            match self.message_at(event, place, &bounds).await? {
                 // A message written later may be of an earlier time, by as long as publishing may take.
-                Some(time) => {
-                    let from = time.minus(self.config.timeout);
+                Some(message) => {
+                    let from = message.timestamp.minus(self.config.timeout);
                     self.asker.at(&event.topic, event.partitions(), from).await?
                 }
                 None => begins(),
@@ -76,27 +80,41 @@ impl Shared {
         Ok(Begun { next, gap })
     }
 
-    /// The time of the message that a cursor belongs to, if it is still there.
-    async fn time_of(
+    /// The message whose own place the cursor is, if it is still there.
+    ///
+    /// # Errors
+    /// `invalid` for a cursor that is not one of this event, and as the broker says.
+    pub(crate) async fn find(&self, event: &Arc<Event>, place: &Cursor) -> Result<Option<Arc<Message>>> {
+        let places = Places::parse(place)?;
+        if !places.is_of(&event.name) {
+            return Err(Position::foreign());
+        }
+        let Some(own) = places.own.filter(|_| places.life == event.life) else { return Ok(None) };
+        let Some(next) = untold(places.in_partition(own)) else { return Ok(None) };
+        let bounds = self.asker.bounds(&event.topic, event.partitions()).await?;
+        self.message_at(event, Place { partition: i32::from(own), offset: next - 1 }, &bounds).await
+    }
+
+    /// The message at a place, if it is still there.
+    async fn message_at(
         &self,
         event: &Arc<Event>,
-        told: &[Option<i64>],
-        places: &Places,
+        place: Place,
         bounds: &[Bounds],
-    ) -> Result<Option<Timestamp>> {
-        let own = usize::from(places.own.unwrap_or(0));
-        let (Some(Some(next)), Some(held)) = (told.get(own), bounds.get(own)) else { return Ok(None) };
-        if *next - 1 < held.begin || *next > held.end {
+    ) -> Result<Option<Arc<Message>>> {
+        let own = usize::try_from(place.partition).unwrap_or(usize::MAX);
+        let Some(held) = bounds.get(own) else { return Ok(None) };
+        if place.offset < held.begin || place.offset >= held.end {
             return Ok(None);
         }
         // The other partitions are of no interest, so they are read from their ends.
         let mut from: Vec<i64> = bounds.iter().map(|bounds| bounds.end).collect();
         if let Some(slot) = from.get_mut(own) {
-            *slot = *next - 1;
+            *slot = place.offset;
         }
-        let limit = Limit { messages: 1, bytes: 1 };
-        let chunk = self.reader.page(self, event, from, limit).await?;
-        Ok(chunk.messages.first().map(|(_, message)| message.timestamp))
+        let chunk = self.reader.page(self, event, from, Limit { messages: 1, bytes: 1 }).await?;
+        let found = chunk.messages.into_iter().next().filter(|(found, _)| *found == place);
+        Ok(found.map(|(_, message)| message))
     }
 }
 

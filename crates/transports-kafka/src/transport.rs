@@ -36,7 +36,7 @@ impl KafkaTransport {
         Ok(Arc::new(Self { shared, groups }))
     }
 
-    async fn find(&self, event: &EventName) -> Result<Arc<Event>> {
+    async fn event(&self, event: &EventName) -> Result<Arc<Event>> {
         self.shared.check_open()?;
         self.shared.registry.find(&self.shared, event).await
     }
@@ -78,7 +78,7 @@ impl Transport for KafkaTransport {
         options: SubscribeOptions,
     ) -> Result<Subscription> {
         options.validate()?;
-        let event = self.find(event).await?;
+        let event = self.event(event).await?;
         let Some(holder) = options.mode.holder() else {
             let begun = self.shared.resolve(&event, &options.start).await?;
             let follower = Follower::new(Arc::clone(&self.shared), event, begun, options.max_in_flight)?;
@@ -92,7 +92,7 @@ impl Transport for KafkaTransport {
         if request.limit == 0 {
             return Err(Error::invalid("limit must be 1 or more"));
         }
-        let event = self.find(event).await?;
+        let event = self.event(event).await?;
         let Begun { next, gap } = self.shared.resolve(&event, &request.start).await?;
         if request.start == Start::Latest {
             return Ok(Page { gap, messages: Vec::new(), next: event.places(&next).to_cursor()?, end: true });
@@ -115,6 +115,11 @@ impl Transport for KafkaTransport {
         Ok(Page { gap, messages, next: event.places(&chunk.next).to_cursor()?, end: chunk.end })
     }
 
+    async fn find(&self, event: &EventName, place: &Cursor) -> Result<Option<Arc<Message>>> {
+        let event = self.event(event).await?;
+        self.shared.find(&event, place).await
+    }
+
     fn passed(&self, reader: &Cursor, message: &Cursor) -> Result<Passed> {
         Places::passed(reader, message)
     }
@@ -134,7 +139,7 @@ impl Transport for KafkaTransport {
     }
 
     async fn lag(&self, event: &EventName) -> Result<Vec<ConsumerLag>> {
-        let event = self.find(event).await?;
+        let event = self.event(event).await?;
         self.groups.lag(&event).await
     }
 

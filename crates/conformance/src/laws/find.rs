@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use busgate_core::{Cursor, ErrorKind, EventConfig, EventName, Message, Result, Start};
 
-use super::gap::{overflow, short_lived};
+use super::gap::{MORE, overflow, short_lived};
 use crate::{Broken, Claim, Stage, Verdict, ask, stage::nth};
-
-/// More than retention leaves.
-const MORE: usize = 24;
 
 async fn find(stage: &Stage, event: &EventName, place: &Cursor) -> Result<Option<Arc<Message>>> {
     stage.transport().find(event, place).await

@@ -5,13 +5,14 @@ use std::{fs, path::PathBuf};
 use busgate_core::{Error, EventName, Result};
 
 use super::{
-    Acks, DEFAULT_PORT, GroupProtocol, KafkaConfig, MAX_TOPIC_BYTES, Mechanism, Sasl, Tls, Unkeyed,
+    Acks, DEFAULT_PORT, Deduplication, GroupProtocol, KafkaConfig, MAX_TOPIC_BYTES, Mechanism, Sasl, Tls,
+    Unkeyed,
     text::{choice, decoded, duration, number},
 };
 
 /// Every option but `map.<event>` and `client.<key>`, for whoever wrote another one.
 const OPTIONS: &str = "prefix, security, sasl, user, password, password_file, tls_ca, tls_cert, tls_key, tls_verify, \
-    acks, linger_ms, compression, partitions, replication, min_insync_replicas, group_protocol, unkeyed, timeout, \
+    acks, linger_ms, compression, partitions, replication, min_insync_replicas, group_protocol, unkeyed, dedup, timeout, \
     connect_timeout, dedup_window, max_dedup_ids, retention_age, retention_bytes, tail_messages, tail_bytes, \
     map.<event>, client.<key>";
 
@@ -188,6 +189,10 @@ fn set(config: &mut KafkaConfig, key: &str, value: &str) -> Result<()> {
             let choices = [("publisher", Unkeyed::Publisher), ("spread", Unkeyed::Spread)];
             config.unkeyed = choice(key, value, &choices)?;
         }
+        "dedup" => {
+            let choices = [("follow", Deduplication::Follow), ("strict", Deduplication::Strict)];
+            config.dedup = choice(key, value, &choices)?;
+        }
         "timeout" => config.timeout = positive(key, value)?,
         "connect_timeout" => config.connect_timeout = positive(key, value)?,
         "dedup_window" => config.defaults.dedup_window = Some(duration(key, value)?),
@@ -270,7 +275,7 @@ mod tests {
     fn every_option_is_read() {
         let config = read(
             "kafka://h?prefix=p.&acks=1&linger_ms=7&compression=zstd&partitions=12&replication=3&\
-             group_protocol=classic&unkeyed=spread&timeout=3s&connect_timeout=200ms&dedup_window=0s&max_dedup_ids=9&\
+             group_protocol=classic&unkeyed=spread&timeout=3s&connect_timeout=200ms&dedup=strict&dedup_window=0s&max_dedup_ids=9&\
              retention_age=2d&retention_bytes=99&tail_messages=64&tail_bytes=99999&map.orders=Legacy_Orders&\
              client.fetch.max.bytes=1048576",
         );
@@ -289,6 +294,7 @@ mod tests {
         assert_eq!(config.topic(&EventName::new("other").unwrap()), "p.other");
         assert_eq!(config.client.get("fetch.max.bytes").map(String::as_str), Some("1048576"));
         assert_eq!(read("kafka://h?min_insync_replicas=2").min_insync_replicas, Some(2));
+        assert_eq!(config.dedup, Deduplication::Strict);
         assert!(!config.capabilities().ordered);
     }
 

@@ -16,6 +16,9 @@ use crate::{codec::Place, tail::Learner};
 /// How a place is kept in a window of numbers: the partition above, the offset below.
 const OFFSET_BITS: u32 = 48;
 
+/// How many ids are kept whose message may or may not be there.
+const MAX_DOUBTED: usize = 100_000;
+
 /// The ids of one event.
 #[derive(Debug)]
 pub(super) struct Index {
@@ -28,6 +31,8 @@ struct State {
     window: DedupWindow,
     /// Who waits for what becomes of an id that is being written.
     flying: HashMap<MessageId, Vec<oneshot::Sender<Result<Place>>>>,
+    /// Ids whose message may or may not be there.
+    doubted: HashSet<MessageId>,
     /// What was learnt while older ids were read: the window takes them by their time.
     later: Option<Vec<(MessageId, Place, Timestamp)>>,
 }
@@ -53,13 +58,30 @@ pub(crate) struct Flight {
 impl Index {
     pub(super) fn new(length: Duration, max_ids: usize, clock: Arc<dyn Clock>) -> Self {
         let window = DedupWindow::new(length, max_ids);
-        Self { clock, state: Mutex::new(State { window, flying: HashMap::new(), later: None }) }
+        Self {
+            clock,
+            state: Mutex::new(State { window, flying: HashMap::new(), doubted: HashSet::new(), later: None }),
+        }
     }
 
     pub(super) fn claim(&self, batch: &[Message]) -> Vec<Claim> {
         let now = self.clock.now();
         let mut state = self.state.lock();
         batch.iter().map(|message| state.claim(now, &message.id)).collect()
+    }
+
+    /// Whether a message of the batch may be there already, and nobody knows.
+    pub(super) fn has_doubts(&self, batch: &[Message]) -> bool {
+        let state = self.state.lock();
+        !state.doubted.is_empty() && batch.iter().any(|message| state.doubted.contains(&message.id))
+    }
+
+    /// Takes in that all that is there was seen.
+    pub(super) fn believe(&self, batch: &[Message]) {
+        let mut state = self.state.lock();
+        for message in batch {
+            state.doubted.remove(&message.id);
+        }
     }
 }
 
@@ -75,6 +97,13 @@ impl State {
         }
         self.flying.insert(id.clone(), Vec::new());
         Claim::Ours
+    }
+
+    fn doubt(&mut self, id: &MessageId) {
+        if self.doubted.len() >= MAX_DOUBTED {
+            self.doubted.clear();
+        }
+        self.doubted.insert(id.clone());
     }
 
     fn remember(&mut self, at: Timestamp, id: &MessageId, place: Place) {
@@ -130,8 +159,10 @@ impl Flight {
         let now = self.index.clock.now();
         let mut state = self.index.state.lock();
         for (id, outcome) in ids.iter().zip(outcomes) {
-            if let Ok(place) = outcome {
-                state.remember(now, id, *place);
+            match outcome {
+                Ok(place) => state.remember(now, id, *place),
+                Err(error) if error.effect() == Effect::Unknown => state.doubt(id),
+                Err(_) => {}
             }
             for waiting in state.flying.remove(id).unwrap_or_default() {
                 // Whoever no longer waits does not need it.
@@ -149,6 +180,7 @@ impl Drop for Flight {
         let ids: HashSet<_> = self.ids.drain(..).collect();
         let mut state = self.index.state.lock();
         for id in ids {
+            state.doubt(&id);
             for waiting in state.flying.remove(&id).unwrap_or_default() {
                 let gave_up = Error::unavailable("who published the same id first gave up");
                 let _ = waiting.send(Err(gave_up.with_effect(Effect::Unknown)));
@@ -208,6 +240,7 @@ mod tests {
         drop(flight(&index, "a"));
         let Some(Claim::Flying(second)) = claims.pop() else { panic!("the second waits") };
         assert_eq!(second.await.unwrap().unwrap_err().effect(), Effect::Unknown);
+        assert!(index.has_doubts(&batch(&["a"])) && !index.has_doubts(&batch(&["b"])));
         assert!(matches!(index.claim(&batch(&["a"])).pop(), Some(Claim::Ours)));
     }
 

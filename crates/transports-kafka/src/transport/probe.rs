@@ -23,12 +23,12 @@ impl KafkaTransport {
             ..EventConfig::default()
         };
         self.shared.check_open()?;
-        if self.find(&name).await.is_err() {
+        if self.event(&name).await.is_err() {
             self.shared.registry.register(&self.shared, &name, &config).await?;
         }
-        let event = self.find(&name).await?;
+        let event = self.event(&name).await?;
         let sent = Message::new(MessageId::generate(), "probe");
-        let place = self.write(&event, std::iter::once(&sent)).await.pop();
+        let place = self.write(&event, std::iter::once(&sent), None).await.pop();
         let place = place.unwrap_or_else(|| Err(lost("a publish")))?;
         let mut from = self.shared.asker.ends(&event.topic, event.partitions()).await?;
         if let Some(slot) = usize::try_from(place.partition).ok().and_then(|index| from.get_mut(index)) {

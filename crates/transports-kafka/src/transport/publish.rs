@@ -13,7 +13,7 @@ use crate::{
     config::Unkeyed,
     dedup::Claim,
     event::Event,
-    producer::{Draft, partition_of},
+    producer::{Draft, Landing, partition_of},
 };
 
 /// Goes from partition to partition, for messages that no order holds to one.
@@ -21,7 +21,7 @@ static TURN: AtomicU32 = AtomicU32::new(0);
 
 impl KafkaTransport {
     pub(super) async fn publish_all(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        match self.find(event).await {
+        match self.event(event).await {
             Ok(event) if !batch.is_empty() => self.publish_to(&event, batch).await,
             Ok(_) => Vec::new(),
             Err(error) => vec![Err(error); batch.len()],
@@ -34,21 +34,25 @@ impl KafkaTransport {
             Err(error) => return vec![Err(error); batch.len()],
         };
         let Some(window) = window else {
-            let places = self.write(event, batch.iter()).await;
+            let places = self.write(event, batch.iter(), None).await;
             return batch
                 .iter()
                 .zip(places)
                 .map(|(message, place)| receipt(event, message, place?, false))
                 .collect();
         };
-        let claims = window.claim(&batch);
+        let claims = match window.claim(&self.shared, &batch).await {
+            Ok(claims) => claims,
+            Err(error) => return vec![Err(error); batch.len()],
+        };
         let ours = || batch.iter().zip(&claims).filter(|(_, claim)| matches!(claim, Claim::Ours));
         let ids: Vec<_> = ours().map(|(message, _)| message.id.clone()).collect();
         let mut places = Vec::new();
         if !ids.is_empty() {
+            // Who publishes may give up: what became of the messages is taken in all the same.
             let flight = window.flight(ids);
-            places = self.write(event, ours().map(|(message, _)| message)).await;
-            flight.land(&places);
+            let landing = Box::new(move |places: &Vec<Result<Place>>| flight.land(places));
+            places = self.write(event, ours().map(|(message, _)| message), Some(landing)).await;
         }
         let mut places = places.into_iter();
         let mut receipts = Vec::with_capacity(batch.len());
@@ -67,12 +71,13 @@ impl KafkaTransport {
         &self,
         event: &Arc<Event>,
         messages: impl Iterator<Item = &Message>,
+        landing: Option<Landing>,
     ) -> Vec<Result<Place>> {
         let now = self.shared.now();
         let drafts: Vec<Draft<'_>> = messages
             .map(|message| codec::draft(&event.topic, self.partition(event, message), message, now))
             .collect();
-        let places = self.shared.producer.send(drafts).await;
+        let places = self.shared.producer.send_and_tell(drafts, landing).await;
         event.set_published();
         if places.iter().any(|place| place.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)) {
             self.shared.registry.doubt(&event.name);

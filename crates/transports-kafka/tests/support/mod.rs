@@ -1,0 +1,90 @@
+//! What the tests of Kafka share.
+#![allow(dead_code, reason = "not every test needs all of it")]
+
+use std::{sync::Arc, time::Duration};
+
+use busgate_core::{
+    EventConfig, EventName, Item, Message, MessageId, Result, Settled, Start, SubscribeOptions, Subscription,
+    Transport,
+};
+use busgate_transports_kafka::{KafkaConfig, KafkaTransport};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+/// How long something that must come may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A node over the broker at `url`, with these options.
+pub(crate) async fn node(url: &str, options: &str) -> Arc<KafkaTransport> {
+    let config: KafkaConfig = format!("{url}?{options}").parse().unwrap();
+    KafkaTransport::connect(config).await.unwrap()
+}
+
+pub(crate) fn name(name: &str) -> EventName {
+    EventName::new(name).unwrap()
+}
+
+/// A registered event.
+pub(crate) async fn event(node: &KafkaTransport, of: &str) -> EventName {
+    let event = name(of);
+    node.register(&event, &EventConfig::default()).await.unwrap();
+    event
+}
+
+pub(crate) fn message(id: &str) -> Message {
+    let mut message = Message::new(MessageId::new(id).unwrap(), id.as_bytes().to_vec());
+    message.source = "test".into();
+    message
+}
+
+pub(crate) async fn publish(node: &KafkaTransport, event: &EventName, id: &str) -> Result<()> {
+    node.publish(event, vec![message(id)]).await.pop().unwrap().map(drop)
+}
+
+/// Publishes until it is taken, under the same id: as a client does.
+pub(crate) async fn publish_until_taken(node: &KafkaTransport, event: &EventName, id: &str) {
+    let taken = async {
+        while let Err(error) = publish(node, event, id).await {
+            assert!(error.kind().is_transient(), "{error:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, taken).await.expect("the broker is back");
+}
+
+pub(crate) async fn subscribe(
+    node: &Arc<KafkaTransport>,
+    event: &EventName,
+    options: SubscribeOptions,
+) -> Subscription {
+    Arc::clone(node).subscribe(event, options).await.unwrap()
+}
+
+/// The id of the next delivery, which is acked.
+pub(crate) async fn next(items: &mut Subscription) -> String {
+    loop {
+        match timeout(PATIENCE, items.next()).await.expect("a delivery in time") {
+            Some(Ok(Item::Delivery(delivery))) => {
+                let id = delivery.message.id.to_string();
+                assert_eq!(delivery.ack().await.unwrap(), Settled::Acked);
+                return id;
+            }
+            Some(Ok(Item::Gap(gap))) => panic!("{gap:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// All ids that are held.
+pub(crate) async fn held(node: &KafkaTransport, event: &EventName) -> Vec<String> {
+    let (mut ids, mut start) = (Vec::new(), Start::Beginning);
+    loop {
+        let request = busgate_core::ReadRequest { start, limit: 1000, max_bytes: 1 << 24 };
+        let page = node.read(event, request).await.unwrap();
+        ids.extend(page.messages.iter().map(|(_, message)| message.id.to_string()));
+        if page.end {
+            return ids;
+        }
+        start = Start::After(page.next);
+    }
+}
