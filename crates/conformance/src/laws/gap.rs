@@ -11,7 +11,8 @@ use crate::{
 };
 
 const KEEP: usize = 8;
-const MORE: usize = 64;
+/// More than retention leaves, however coarse it is.
+pub(super) const MORE: usize = 64;
 
 /// An event that lets go of all but a few messages; `None` where that can't be asked for, which is checked.
 pub(super) async fn short_lived(stage: &Stage) -> Verdict<Option<EventName>> {
