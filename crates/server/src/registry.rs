@@ -75,10 +75,7 @@ impl TransportUrl {
     /// The directory it keeps its data in, if it does.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
-        match &self.backend {
-            Backend::Log(directory) => Some(directory),
-            _ => None,
-        }
+        if let Backend::Log(directory) = &self.backend { Some(directory) } else { None }
     }
 
     /// Whether other nodes may be on the same transport.
