@@ -5,6 +5,8 @@ mod fallback;
 use sha2::{Digest, Sha256};
 
 pub use self::fallback::DeadLetters;
+#[cfg(feature = "fuzzing")]
+pub use self::fallback::fuzzing;
 
 use crate::{Cursor, EventName, Holder, Message, MessageId, Metadata, Reason, Story, Timestamp};
 

@@ -32,6 +32,9 @@ mod sync;
 mod tasks;
 mod transport;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use self::dead_letter::fuzzing;
 pub use self::{
     ack::{AckSecret, Deadlines, MIN_SECRET_BYTES},
     authorizer::{AllowAll, Authorizer, DenyAll, Operation, Rule, Rules},

@@ -15,7 +15,9 @@ mod errors;
 mod event_stream;
 mod frames;
 mod input;
+mod leases;
 mod outgoing;
+mod places;
 mod queries;
 mod records;
 mod requests;
@@ -36,7 +38,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     target("ack_ids", ack_ids::run, 4_000),
     target("answers", answers::run, 20_000),
     target("bodies", bodies::run, 20_000),
@@ -44,7 +46,9 @@ pub const TARGETS: [Target; 11] = [
     target("cursors", cursors::run, 2_000),
     target("damage", damage::run, 300),
     target("frames", frames::run, 10_000),
+    target("leases", leases::run, 4_000),
     target("outgoing", outgoing::run, 4_000),
+    target("places", places::run, 40_000),
     target("queries", queries::run, 20_000),
     target("records", records::run, 20_000),
     target("requests", requests::run, 20_000),

@@ -83,8 +83,18 @@ fn a_socket_is_read_the_same_however_it_is_cut() {
 }
 
 #[test]
+fn a_lease_reads_as_it_was_written_and_settles_one_message() {
+    holds("leases");
+}
+
+#[test]
 fn no_message_breaks_the_framing() {
     holds("outgoing");
+}
+
+#[test]
+fn places_read_back_and_compare() {
+    holds("places");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Dead letters and backoff for a transport that has none of its own.
 
 mod entry;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod stories;
 
 use std::{sync::Arc, time::Duration};
