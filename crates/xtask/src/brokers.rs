@@ -17,7 +17,7 @@ const NEEDED: [(&str, &[Kind]); 5] = [
     ("busgate-transports-nats", &[Kind::Nats215, Kind::Nats29, Kind::NatsCluster]),
     ("busgate-transports-kafka", &[Kind::Kafka]),
     ("busgate-client", &[Kind::Redis70, Kind::Nats215, Kind::Kafka]),
-    ("busgate", &[Kind::Redis70, Kind::Nats215, Kind::Kafka]),
+    ("busgate", &[Kind::Redis70, Kind::Redis82, Kind::Valkey9, Kind::Nats215, Kind::Nats29, Kind::Kafka]),
 ];
 
 /// Starts what the tests of these packages need; what the tests of all need when none is named.

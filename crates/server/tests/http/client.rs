@@ -87,10 +87,17 @@ impl Call {
     }
 
     pub(crate) async fn stream(self) -> EventStream {
+        self.try_stream().await.unwrap_or_else(|status| panic!("no stream, but {status}"))
+    }
+
+    /// The stream, or the status of its refusal.
+    pub(crate) async fn try_stream(self) -> Result<EventStream, u16> {
         let (response, connection) = self.begin().await;
-        assert_eq!(response.status(), 200);
+        if response.status() != 200 {
+            return Err(response.status().as_u16());
+        }
         let (parts, body) = response.into_parts();
-        EventStream { headers: parts.headers, body, buffer: BytesMut::new(), _connection: connection }
+        Ok(EventStream { headers: parts.headers, body, buffer: BytesMut::new(), _connection: connection })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the connection owns its task and ends it")]
