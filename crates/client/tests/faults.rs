@@ -42,6 +42,3 @@ mod stage;
 #[cfg(test)]
 #[path = "faults/subscriptions.rs"]
 mod subscriptions;
-#[cfg(test)]
-#[path = "faults/toxiproxy.rs"]
-mod toxiproxy;

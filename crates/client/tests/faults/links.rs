@@ -2,13 +2,13 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use busgate_brokers::{Link, Toxiproxy};
 use busgate_core::{GroupName, Item, Message, MessageId, RetryPolicy, Start, SubscribeOptions};
 use futures_util::StreamExt;
 
 use crate::{
     load::{Load, Sum},
     stage::{Gateway, HUNG, connected, orders, patient, soon},
-    toxiproxy::{Link, Toxiproxy},
 };
 
 /// How long what toxiproxy spoils is spoilt, each time.
@@ -23,8 +23,8 @@ async fn over<'a, F: Future<Output = ()>>(
     harm: impl FnOnce(Arc<Link<'a>>) -> F,
 ) -> Sum {
     let gateway = Gateway::memory().await;
-    let link = Arc::new(toxiproxy.link("gateway", gateway.address()));
-    let bus = connected(patient(link.url())).await;
+    let link = Arc::new(toxiproxy.link("gateway", gateway.address()).unwrap());
+    let bus = connected(patient(url(&link))).await;
     let orders = orders(&bus).await;
     let load = Load::new(bus, orders, "run", HUNG).with_ack_wait(LONG);
     let harm = harm(Arc::clone(&link));
@@ -36,22 +36,26 @@ async fn over<'a, F: Future<Output = ()>>(
     load.under(whole).await.unwrap()
 }
 
+fn url(link: &Link<'_>) -> String {
+    format!("http://{}", link.address())
+}
+
 /// The toxic for a while in each direction, and then not any more.
 async fn spoilt(link: &Link<'_>, toxic: &str, attributes: &str) {
     for stream in ["downstream", "upstream"] {
-        link.spoil(toxic, stream, attributes);
+        link.spoil(toxic, stream, attributes).unwrap();
         tokio::time::sleep(SPOILT).await;
-        link.heal(toxic, stream);
+        link.heal(toxic, stream).unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_and_jittery_link_delivers_each_once() {
-    let toxiproxy = Toxiproxy::start();
+    let toxiproxy = Toxiproxy::start().unwrap();
     let sum = over(&toxiproxy, |link| async move {
         for stream in ["downstream", "upstream"] {
-            link.spoil("latency", stream, r#""latency":40,"jitter":40"#);
-            link.spoil("slicer", stream, r#""average_size":500,"size_variation":400,"delay":200"#);
+            link.spoil("latency", stream, r#""latency":40,"jitter":40"#).unwrap();
+            link.spoil("slicer", stream, r#""average_size":500,"size_variation":400,"delay":200"#).unwrap();
         }
         tokio::time::sleep(2 * SPOILT).await;
     })
@@ -61,43 +65,43 @@ async fn a_slow_and_jittery_link_delivers_each_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_narrow_link_delivers_each_once() {
-    let toxiproxy = Toxiproxy::start();
+    let toxiproxy = Toxiproxy::start().unwrap();
     let sum = over(&toxiproxy, |link| async move { spoilt(&link, "bandwidth", r#""rate":60"#).await }).await;
     assert_eq!((sum.attempts, sum.failed), (1, 0), "nothing broke, so nothing comes twice");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_that_swallows_everything_is_found_out() {
-    let toxiproxy = Toxiproxy::start();
+    let toxiproxy = Toxiproxy::start().unwrap();
     over(&toxiproxy, |link| async move { spoilt(&link, "timeout", r#""timeout":1000"#).await }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resets_and_slow_closes_are_survived() {
-    let toxiproxy = Toxiproxy::start();
+    let toxiproxy = Toxiproxy::start().unwrap();
     over(&toxiproxy, |link| async move {
         spoilt(&link, "reset_peer", r#""timeout":300"#).await;
-        link.spoil("slow_close", "downstream", r#""delay":500"#);
+        link.spoil("slow_close", "downstream", r#""delay":500"#).unwrap();
         spoilt(&link, "reset_peer", r#""timeout":0"#).await;
-        link.heal("slow_close", "downstream");
+        link.heal("slow_close", "downstream").unwrap();
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_cut_after_so_many_bytes_are_survived() {
-    let toxiproxy = Toxiproxy::start();
+    let toxiproxy = Toxiproxy::start().unwrap();
     over(&toxiproxy, |link| async move { spoilt(&link, "limit_data", r#""bytes":30000"#).await }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_that_goes_down_and_up_is_survived() {
-    let toxiproxy = Toxiproxy::start();
+    let toxiproxy = Toxiproxy::start().unwrap();
     over(&toxiproxy, |link| async move {
         for _ in 0..5 {
-            link.enable(false);
+            link.enable(false).unwrap();
             tokio::time::sleep(Duration::from_millis(200)).await;
-            link.enable(true);
+            link.enable(true).unwrap();
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
     })
@@ -109,12 +113,12 @@ async fn what_waits_in_the_client_keeps_its_lease() {
     const MESSAGES: usize = 25;
     const ACK_WAIT: Duration = Duration::from_secs(1);
     let gateway = Gateway::memory().await;
-    let toxiproxy = Toxiproxy::start();
-    let link = toxiproxy.link("gateway", gateway.address());
+    let toxiproxy = Toxiproxy::start().unwrap();
+    let link = toxiproxy.link("gateway", gateway.address()).unwrap();
     for stream in ["downstream", "upstream"] {
-        link.spoil("latency", stream, r#""latency":30,"jitter":20"#);
+        link.spoil("latency", stream, r#""latency":30,"jitter":20"#).unwrap();
     }
-    let bus = connected(patient(link.url())).await;
+    let bus = connected(patient(url(&link))).await;
     let orders = orders(&bus).await;
     let batch = (0..MESSAGES).map(|n| Message::new(MessageId::new(format!("{n}")).unwrap(), "x")).collect();
     soon(bus.publish(&orders, batch)).await.into_iter().for_each(|answer| drop(answer.unwrap()));
