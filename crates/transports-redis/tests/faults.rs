@@ -3,6 +3,8 @@
 
 #[path = "faults/native.rs"]
 mod native;
+#[path = "faults/nodes.rs"]
+mod nodes;
 #[path = "faults/refusal.rs"]
 mod refusal;
 #[path = "faults/replicas.rs"]

@@ -1,6 +1,6 @@
 //! The turns of a crew: each gives back, starts leases, and takes messages in one call.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use busgate_core::{ErrorKind, Result};
 use redis::{Cmd, Value};
@@ -288,7 +288,7 @@ impl State {
     /// Deals what came to those who wait, one each, longest first.
     fn hand_on(&mut self, gap: Option<busgate_core::Gap>, taken: Vec<Taken>, asked: Instant) {
         let mut gap = gap;
-        let mut woken = Vec::new();
+        let mut woken = HashSet::new();
         let mut left = std::collections::VecDeque::from(taken);
         let mut full = Vec::new();
         while !left.is_empty() || gap.is_some() {
@@ -312,7 +312,7 @@ impl State {
                 seat.held += 1;
                 seat.items.push_back(SeatItem::Taken(taken));
             }
-            woken.push(serial);
+            woken.insert(serial);
             self.idle.push_back(serial);
         }
         for serial in full {

@@ -106,9 +106,11 @@ impl Worker {
         let shared = Arc::clone(&seen);
         tasks.spawn(async move {
             while let Some(item) = subscription.next().await {
-                let delivery = match item.unwrap() {
-                    Item::Delivery(delivery) => delivery,
-                    Item::Gap(_) => {
+                let delivery = match item {
+                    // Its node was closed: others go on.
+                    Err(_) => return,
+                    Ok(Item::Delivery(delivery)) => delivery,
+                    Ok(Item::Gap(_)) => {
                         shared.lock().gaps += 1;
                         continue;
                     }

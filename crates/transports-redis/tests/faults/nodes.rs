@@ -1,0 +1,113 @@
+//! Several nodes on one server, one of which goes away.
+
+use std::{sync::Arc, time::Duration};
+
+use busgate_brokers::Redis;
+use busgate_core::{ConsumerName, Item, Nack, Settled, Settlement, Start, SubscribeOptions, Transport, Verb};
+use busgate_transports_redis::RedisTransport;
+use futures_util::StreamExt;
+use tokio::time::{sleep, timeout};
+
+use crate::support::{PATIENCE, Worker, connect, next, publish, registered, work_on};
+
+async fn settle(transport: &Arc<RedisTransport>, delivery: &busgate_core::Delivery, verb: Verb) -> Settled {
+    let token = delivery.token().unwrap().clone();
+    transport.settle(vec![Settlement { token, verb }]).await.pop().unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_is_taken_over_from_another_node() {
+    let server = Redis::v7_0().start().unwrap();
+    let (here, there) = (connect(&server.url()).await, connect(&server.url()).await);
+    let event = registered(&here, "orders").await;
+    let options = SubscribeOptions::consumer(ConsumerName::new("audit").unwrap(), Start::Beginning);
+    let mut earlier = Arc::clone(&here).subscribe(&event, options.clone()).await.unwrap();
+    publish(&here, &event, "a").await;
+    publish(&here, &event, "b").await;
+    let held = next(&mut earlier).await;
+    // By then the server knows that it was yielded.
+    sleep(Duration::from_millis(150)).await;
+    let mut later = Arc::clone(&there).subscribe(&event, options).await.unwrap();
+    // What was held comes again, what was only read ahead comes for the first time.
+    let (again, fresh) = (next(&mut later).await, next(&mut later).await);
+    assert_eq!((again.message.id.as_str(), again.attempt), ("a", 2));
+    assert_eq!((fresh.message.id.as_str(), fresh.attempt), ("b", 1));
+    assert_eq!(settle(&here, &held, Verb::Ack).await, Settled::Stale);
+    let ended = timeout(PATIENCE, async {
+        loop {
+            match earlier.next().await {
+                Some(Ok(Item::Delivery(delivery))) => assert_eq!(delivery.message.id.as_str(), "b"),
+                Some(Err(error)) => return error,
+                other => panic!("wanted the end, found {other:?}"),
+            }
+        }
+    });
+    assert_eq!(ended.await.unwrap().kind(), busgate_core::ErrorKind::Exists);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_node_settles_while_the_first_lives_and_after_it_is_gone() {
+    let server = Redis::v7_0().start().unwrap();
+    let (here, there) = (connect(&server.url()).await, connect(&server.url()).await);
+    let event = registered(&here, "orders").await;
+    let mut works = work_on(&here, &event).await;
+    for id in ["a", "b", "c", "d"] {
+        publish(&here, &event, id).await;
+    }
+    let [a, b, c, d] = [(); 4].map(|()| None::<busgate_core::Delivery>);
+    let mut held = [a, b, c, d];
+    for slot in &mut held {
+        *slot = Some(next(&mut works).await);
+    }
+    let [a, b, c, d] = held.map(Option::unwrap);
+    assert_eq!(settle(&there, &a, Verb::Ack).await, Settled::Acked);
+    assert_eq!(settle(&there, &b, Verb::Extend(Duration::from_secs(60))).await, Settled::Extended);
+    drop(works);
+    here.close().await.unwrap();
+    assert_eq!(settle(&there, &b, Verb::Ack).await, Settled::Acked);
+    let now = Verb::Nack(Nack { delay: Some(Duration::ZERO), error: None });
+    assert_eq!(settle(&there, &c, now).await, Settled::Nacked);
+    assert_eq!(settle(&there, &d, Verb::Ack).await, Settled::Acked);
+    let mut works = work_on(&there, &event).await;
+    let again = next(&mut works).await;
+    assert_eq!((again.message.id.as_str(), again.attempt), ("c", 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_come_and_go_lose_and_repeat_nothing() {
+    let server = Redis::v7_0().start().unwrap();
+    let publisher = connect(&server.url()).await;
+    let event = registered(&publisher, "orders").await;
+    let sent: Vec<_> = (0..300).map(|nth| format!("m{nth}")).collect();
+    let mut workers = Vec::new();
+    for (nth, id) in sent.iter().enumerate() {
+        if nth % 60 == 0 {
+            let node = connect(&server.url()).await;
+            let worker = Worker::start(work_on(&node, &event).await);
+            workers.push((node, worker));
+        }
+        if nth % 60 == 50 && workers.len() > 1 {
+            // In the midst of its work, as a process that is killed: its connections end, and nothing is told.
+            let (node, _) = &workers[workers.len() - 2];
+            node.close().await.unwrap();
+        }
+        publish(&publisher, &event, id).await;
+    }
+    let acked = || {
+        let mut all = std::collections::BTreeSet::new();
+        for (_, worker) in &workers {
+            let seen = worker.seen.lock();
+            all.extend(seen.acked.iter().chain(&seen.open).cloned());
+        }
+        all
+    };
+    let done = async {
+        while acked().len() < sent.len() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(timeout(PATIENCE, done).await.is_ok(), "{} of {} were done", acked().len(), sent.len());
+    for (_, worker) in &workers {
+        assert!(worker.seen.lock().back.is_empty());
+    }
+}
