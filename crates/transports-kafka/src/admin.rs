@@ -2,19 +2,27 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use busgate_core::{ErrorKind, Result};
+use busgate_core::Result;
 use rdkafka::{
     TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     topic_partition_list::Offset,
     types::RDKafkaErrorCode as Code,
 };
+use tokio::time::{Instant, sleep};
 
 use crate::{
     clients::{Clients, Context},
     config::KafkaConfig,
     error,
 };
+
+/// A broker that has just started answers a moment before its controller places replicas on it, and says until then that
+/// there can't be as many as were asked for: for how long it is not believed, and how often it is asked.
+const COUNTED: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(100);
+
+const NOT_MADE: &str = "the topic was not made";
 
 /// How a topic is made.
 #[derive(Clone, Debug)]
@@ -59,10 +67,16 @@ impl Admin {
         if let Some(count) = &in_sync {
             topic = topic.set("min.insync.replicas", count);
         }
-        match self.one(self.client.create_topics([&topic], &self.options()).await, "the topic was not made") {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::Exists => Ok(false),
-            Err(error) => Err(error),
+        let until = Instant::now() + COUNTED;
+        loop {
+            let made = self.client.create_topics([&topic], &self.options()).await;
+            let made = made.map_err(|error| error::failed(NOT_MADE, error))?;
+            match made.into_iter().find_map(Result::err) {
+                None => return Ok(true),
+                Some((_, Code::TopicAlreadyExists)) => return Ok(false),
+                Some((_, Code::InvalidReplicationFactor)) if Instant::now() < until => sleep(AGAIN).await,
+                Some((_, code)) => return Err(error::of_code(NOT_MADE, code)),
+            }
         }
     }
 
@@ -85,25 +99,6 @@ impl Admin {
         Ok(())
     }
 
-    /// Deletes groups; those that are not there are left out.
-    ///
-    /// # Errors
-    /// As the broker says.
-    pub(crate) async fn delete_groups(&self, groups: &[&str]) -> Result<()> {
-        if groups.is_empty() {
-            return Ok(());
-        }
-        let results = self.client.delete_groups(groups, &self.options()).await;
-        let results = results.map_err(|error| error::failed("the groups were not deleted", error))?;
-        for result in results {
-            match result {
-                Ok(_) | Err((_, Code::GroupIdNotFound | Code::UnknownGroup)) => {}
-                Err((_, code)) => return Err(error::of_code("the group was not deleted", code)),
-            }
-        }
-        Ok(())
-    }
-
     /// Lets go of what is before these offsets.
     ///
     /// # Errors
@@ -116,37 +111,6 @@ impl Admin {
         }
         let result = self.client.delete_records(&list, &self.options()).await;
         result.map(drop).map_err(|error| error::failed("the topic was not trimmed", error))
-    }
-
-    /// One setting of a topic, as the broker has it.
-    ///
-    /// # Errors
-    /// As the broker says.
-    pub(crate) async fn setting(&self, topic: &str, key: &str) -> Result<Option<String>> {
-        let what = "the topic's settings can't be read";
-        let wanted = [ResourceSpecifier::Topic(topic)];
-        let results = self.client.describe_configs(&wanted, &self.options()).await;
-        let results = results.map_err(|error| error::failed(what, error))?;
-        let Some(result) = results.into_iter().next() else { return Ok(None) };
-        let resource = result.map_err(|code| error::of_code(what, code))?;
-        Ok(resource.get(key).and_then(|entry| entry.value.clone()))
-    }
-
-    /// How long a call may take.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.config.timeout
-    }
-
-    fn one(
-        &self,
-        results: rdkafka::error::KafkaResult<Vec<rdkafka::admin::TopicResult>>,
-        what: &str,
-    ) -> Result<()> {
-        let results = results.map_err(|error| error::failed(what, error))?;
-        for result in results {
-            result.map_err(|(_, code)| error::of_code(what, code))?;
-        }
-        Ok(())
     }
 }
 

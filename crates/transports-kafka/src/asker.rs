@@ -21,6 +21,9 @@ use crate::{
 /// How long to wait before a question is asked again; doubled each time up to the last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
+/// How long what was just made may be unknown to a broker.
+const NEW: Duration = Duration::from_secs(2);
+
 /// Where one partition begins and ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bounds {
@@ -203,15 +206,17 @@ impl Inner {
 
     /// Asks until it is answered, or the time is up: what is known of a leader may be of before it moved.
     fn offsets(&self, topic: &str, partitions: u16, question: Question) -> Result<Vec<i64>> {
-        let deadline = Instant::now() + self.timeout;
+        let asked = Instant::now();
+        let deadline = asked + self.timeout;
         let mut wait = RETRY.0;
         loop {
             let error = match self.offsets_once(topic, partitions, question) {
                 Ok(offsets) => return Ok(offsets),
                 Err(error) => error,
             };
-            let may_pass = error.rdkafka_error_code().is_some_and(may_pass);
-            if !may_pass || Instant::now() + wait >= deadline {
+            let code = error.rdkafka_error_code();
+            let is_unknown = code.is_some_and(is_unknown) && asked.elapsed() < NEW;
+            if !(is_unknown || code.is_some_and(may_pass)) || Instant::now() + wait >= deadline {
                 return Err(error::failed("offsets can't be found", error));
             }
             thread::sleep(wait);
@@ -246,6 +251,11 @@ impl Inner {
         }
         Ok(offsets)
     }
+}
+
+/// Whether it is not there, or was made a moment ago.
+fn is_unknown(code: Code) -> bool {
+    matches!(code, Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition)
 }
 
 /// Whether the same question may be answered in a moment.

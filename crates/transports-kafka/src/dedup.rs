@@ -141,7 +141,7 @@ impl Window {
         loop {
             let chunk = shared.reader.page(shared, &self.event, next, PAGE).await?;
             for (place, message) in chunk.messages {
-                loading.learn(message.id.clone(), place, message.timestamp);
+                loading.learn(&message.id, place, message.timestamp);
             }
             next = chunk.next;
             if chunk.end {

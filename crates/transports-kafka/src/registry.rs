@@ -49,15 +49,12 @@ struct Intake {
 
 impl Sink for Intake {
     fn take(&self, record: &BorrowedMessage<'_>) {
-        if let Some(name) = record.key().and_then(|key| std::str::from_utf8(key).ok()) {
-            if let Ok(name) = EventName::new(name) {
-                match record.payload() {
-                    None => self.view.remove(&name),
-                    Some(value) => match Registration::parse(value) {
-                        Some(registration) => self.view.insert(name, registration),
-                        None => tracing::warn!(event = %name, "a registration can't be read"),
-                    },
-                }
+        let name = record.key().and_then(|key| std::str::from_utf8(key).ok());
+        if let Some(name) = name.and_then(|name| EventName::new(name).ok()) {
+            match record.payload().map(Registration::parse) {
+                None => self.view.remove(&name),
+                Some(Some(registration)) => self.view.insert(name, registration),
+                Some(None) => tracing::warn!(event = %name, "a registration can't be read"),
             }
         }
         self.reached.send_replace(record.offset() + 1);
@@ -112,10 +109,10 @@ impl Registry {
             return Ok(event);
         }
         let topic = shared.config.topic(name);
-        if shared.config.event(&topic).is_some() {
-            if let Some(partitions) = shared.asker.partitions(&topic).await? {
-                return Ok(self.view.see_native(name, topic, partitions));
-            }
+        if shared.config.event(&topic).is_some()
+            && let Some(partitions) = shared.asker.partitions(&topic).await?
+        {
+            return Ok(self.view.see_native(name, topic, partitions));
         }
         self.view.see_missing(name);
         Err(error::unknown(name))
@@ -165,6 +162,19 @@ impl Registry {
         Ok(event)
     }
 
+    /// Deletes the topic of an event that was unregistered, and waits until nobody takes it for an event.
+    ///
+    /// # Errors
+    /// As the broker says.
+    pub(crate) async fn delete_topic(&self, shared: &Shared, event: &Event) -> Result<()> {
+        shared.admin.delete(&[&event.topic]).await?;
+        let deadline = Instant::now() + shared.config.timeout;
+        while shared.asker.partitions(&event.topic).await?.is_some() && Instant::now() < deadline {
+            sleep(SETTLING).await;
+        }
+        Ok(())
+    }
+
     /// All events there are: the registered ones, and topics that are there.
     ///
     /// # Errors
@@ -187,6 +197,20 @@ impl Registry {
         }
         events.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(events)
+    }
+
+    /// Takes in how many partitions the topics have now.
+    ///
+    /// # Errors
+    /// As the broker says.
+    pub(crate) async fn refresh(&self, shared: &Shared) -> Result<()> {
+        let topics = shared.asker.topics().await?;
+        for event in self.known() {
+            if let Some(count) = topics.get(&event.topic) {
+                event.see_partitions(*count);
+            }
+        }
+        Ok(())
     }
 
     /// The events this node knows of right now.

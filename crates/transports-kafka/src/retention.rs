@@ -26,7 +26,7 @@ pub(crate) async fn run(shared: Weak<Shared>) {
         for event in shared.registry.known() {
             let Some(keep) = shared.config.effective(&event.config).retention_messages else { continue };
             // Each node looks after what it has published to itself.
-            if !event.take_published() && turn % ALL != 0 {
+            if !event.take_published() && !turn.is_multiple_of(ALL) {
                 continue;
             }
             if let Err(error) = trim(&shared, &event, keep).await {

@@ -29,6 +29,9 @@ use crate::{
 /// How often tails that nobody needs are let go of.
 const TIDY: Duration = Duration::from_secs(5);
 
+/// After how many turns it is looked whether topics have more partitions.
+const GROW: u64 = 6;
+
 /// Learns the ids of an event as they are written, on whichever node.
 pub(crate) trait Learner: Send + Sync + 'static {
     /// A message with this id is there.
@@ -170,9 +173,14 @@ impl Tails {
 
     /// Lets go of the tails that nobody needs, again and again.
     pub(crate) async fn tidy(shared: Weak<Shared>) {
-        loop {
+        for turn in 1_u64.. {
             tokio::time::sleep(TIDY).await;
             let Some(shared) = shared.upgrade() else { return };
+            if turn.is_multiple_of(GROW)
+                && let Err(error) = shared.registry.refresh(&shared).await
+            {
+                tracing::debug!(%error, "whether topics have more partitions can't be seen");
+            }
             let mut tails = shared.tails.0.lock();
             tails.retain(|_, live| Arc::strong_count(live) > 1 && !live.event.ended.is_cancelled());
             for live in tails.values() {

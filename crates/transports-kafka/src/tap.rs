@@ -159,10 +159,10 @@ impl Drop for Following {
         for partition in partitions.assigned.drain(..) {
             list.add_partition(&self.topic, partition);
         }
-        if list.count() > 0 {
-            if let Err(error) = tap.client.incremental_unassign(&list) {
-                tracing::debug!(%error, topic = self.topic, "a topic is still fetched");
-            }
+        if list.count() > 0
+            && let Err(error) = tap.client.incremental_unassign(&list)
+        {
+            tracing::debug!(%error, topic = self.topic, "a topic is still fetched");
         }
         tap.sinks.write().remove(&self.topic);
     }

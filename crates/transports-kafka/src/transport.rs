@@ -59,7 +59,7 @@ impl Transport for KafkaTransport {
         let event = self.shared.registry.unregister(&self.shared, event).await?;
         self.groups.forget(&event).await?;
         if event.is_ours {
-            self.shared.admin.delete(&[&event.topic]).await?;
+            self.shared.registry.delete_topic(&self.shared, &event).await?;
         }
         Ok(())
     }

@@ -11,6 +11,8 @@ use busgate_conformance::{Harness, Pace, Stop, Time};
 use busgate_core::{Clock, MessageId, SystemClock, Transport};
 use busgate_transports_kafka::{GroupProtocol, KafkaConfig, KafkaTransport};
 
+mod support;
+
 /// Nodes over the shared broker, each law's under a prefix of their own.
 #[derive(Debug)]
 struct Kafka {
@@ -31,11 +33,25 @@ impl Kafka {
 
     async fn node(&self) -> Arc<dyn Transport> {
         let opened = self.opened.load(Ordering::Relaxed);
-        let url = format!("{}?prefix=c{opened}.{}.&partitions=3", self.url, self.run);
+        let url = format!(
+            "{}?prefix=c{opened}.{}.&partitions=3&connect_timeout=30s&timeout=20s",
+            self.url, self.run
+        );
         let mut config: KafkaConfig = url.parse().unwrap();
         config.clock = Arc::clone(&self.clock);
         config.group_protocol = Some(self.protocol);
         KafkaTransport::connect(config).await.unwrap()
+    }
+}
+
+/// A broker that keeps the topics of all laws gets slow.
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        let (url, prefixes) = (self.url.clone(), format!(".{}.", self.run));
+        let swept = std::thread::spawn(move || support::sweep(&url, &prefixes)).join();
+        if swept.is_err() && !std::thread::panicking() {
+            eprintln!("the topics of this law are still there");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use busgate_core::{Error, Result};
 /// A number within bounds.
 pub(super) fn number<N>(key: &str, value: &str, least: N, most: N) -> Result<N>
 where
-    N: FromStr + PartialOrd + std::fmt::Display,
+    N: Copy + FromStr + PartialOrd + std::fmt::Display,
 {
     let refused = || {
         Error::invalid(format!("kafka option `{key}` must be a number from {least} to {most}, is `{value}`"))

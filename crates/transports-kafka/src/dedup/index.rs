@@ -134,9 +134,9 @@ impl<'a> Loading<'a> {
     }
 
     /// Takes in an id that was written at a time.
-    pub(super) fn learn(&self, id: MessageId, place: Place, at: Timestamp) {
+    pub(super) fn learn(&self, id: &MessageId, place: Place, at: Timestamp) {
         let now = self.0.clock.now();
-        self.0.state.lock().remember(at.min(now), &id, place);
+        self.0.state.lock().remember(at.min(now), id, place);
     }
 
     /// Takes in what was written meanwhile.
@@ -257,7 +257,7 @@ mod tests {
         let loading = Loading::start(&index);
         index.learn(MessageId::new("new").unwrap(), FIRST);
         let old = index.clock.now().minus(Duration::from_secs(59));
-        loading.learn(MessageId::new("old").unwrap(), FIRST, old);
+        loading.learn(&MessageId::new("old").unwrap(), FIRST, old);
         loading.finish();
         assert_eq!(index.state.lock().window.len(), 2);
     }

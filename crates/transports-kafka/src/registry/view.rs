@@ -90,9 +90,13 @@ impl View {
     }
 
     pub(super) fn remove(&self, name: &EventName) {
-        if let Some(event) = self.state.write().registered.remove(name) {
-            event.ended.cancel();
+        let mut state = self.state.write();
+        let Some(event) = state.registered.remove(name) else { return };
+        if event.is_ours {
+            // Its topic is being deleted: until that is done it is not a topic that is there.
+            state.missing.insert(name.clone(), Instant::now() + MISSING);
         }
+        event.ended.cancel();
     }
 
     /// A topic that is there, as an event.

@@ -9,6 +9,11 @@ use busgate_core::{
 };
 use busgate_transports_kafka::{KafkaConfig, KafkaTransport};
 use futures_util::StreamExt;
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
 use tokio::time::timeout;
 
 /// How long something that must come may take.
@@ -86,5 +91,19 @@ pub(crate) async fn held(node: &KafkaTransport, event: &EventName) -> Vec<String
             return ids;
         }
         start = Start::After(page.next);
+    }
+}
+
+/// Deletes the topics whose names have `part` in them.
+pub(crate) fn sweep(url: &str, part: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let servers = url.trim_start_matches("kafka://");
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
+    let metadata = admin.inner().fetch_metadata(None, PATIENCE).unwrap();
+    let topics: Vec<_> =
+        metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.contains(part)).collect();
+    if !topics.is_empty() {
+        runtime.block_on(admin.delete_topics(&topics, &AdminOptions::new())).unwrap();
     }
 }
