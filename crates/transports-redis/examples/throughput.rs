@@ -4,7 +4,7 @@
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
-    clippy::expect_used,
+    clippy::panic,
     reason = "it measures, and fails by panicking"
 )]
 
