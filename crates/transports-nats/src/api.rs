@@ -227,6 +227,13 @@ impl Link {
         Ok(found(answer)?.map(|stored| stored.message))
     }
 
+    /// Whether the leader has a message.
+    pub(crate) async fn has_message(&self, stream: &str, sequence: u64) -> Result<bool> {
+        let asked = json!({ "seq": sequence });
+        let answer = self.call::<Stored>(&format!("STREAM.MSG.GET.{stream}"), &asked).await?;
+        Ok(found(answer)?.is_some())
+    }
+
     /// Lets go of one message without waiting for it.
     pub(crate) fn drop_message(&self, stream: &str, sequence: u64) {
         let asked = json!({ "seq": sequence, "no_erase": true }).to_string();

@@ -56,8 +56,9 @@ impl Crew {
         event: &Arc<Event>,
         holder: &Holder,
         info: &ConsumerInfo,
+        seen: u64,
     ) -> Arc<Self> {
-        let state = State::after(info.delivered.stream_seq);
+        let state = State::after(seen);
         Arc::new(Self {
             link: Arc::clone(link),
             records: Arc::clone(records),

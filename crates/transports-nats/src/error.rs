@@ -60,11 +60,15 @@ pub(crate) fn request(error: RequestError) -> Error {
     }
 }
 
+/// The same id is on its way in by another message: what becomes of that is not known yet.
+const IN_PROCESS: ErrorCode = ErrorCode(10158);
+
 /// What the server's API says when it refuses.
 pub(crate) fn api(error: jetstream::Error) -> Error {
     let kind = match error.code() {
         404 => ErrorKind::NotFound,
         503 | 504 => ErrorKind::Unavailable,
+        409 if error.error_code() == IN_PROCESS => ErrorKind::Unavailable,
         _ => match error.error_code() {
             ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => ErrorKind::TooLarge,
             ErrorCode::STREAM_STORE_FAILED
@@ -103,8 +107,21 @@ pub(crate) fn publish(error: PublishError) -> Error {
     }
 }
 
+/// A publish to a core subject that was not sent.
+pub(crate) fn core_publish(error: async_nats::PublishError) -> Error {
+    match error.kind() {
+        async_nats::client::PublishErrorKind::MaxPayloadExceeded => too_large(),
+        _ => away().with_source(error),
+    }
+}
+
 fn too_large() -> Error {
     Error::new(ErrorKind::TooLarge, "the message with its headers is over the max_payload of the nats server")
+}
+
+/// Whether a publish surely changed nothing, and may be taken when it is tried again at once.
+pub(crate) fn is_not_taken(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && error.effect() == Effect::None
 }
 
 /// Whether the thing asked for is not there.

@@ -10,7 +10,7 @@ use busgate_core::{Effect, Error, MAX_NACK_DELAY, Result, RetryPolicy, Settled, 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     crew::{Crew, Entry, Stand, Wakes, backoff},
@@ -33,6 +33,9 @@ struct Naked {
     consumer_seq: u64,
 }
 
+/// How long to wait for what ends by itself.
+const MOMENT: Duration = Duration::from_millis(2);
+
 /// How a token is settled.
 enum Plan {
     /// It says all.
@@ -41,12 +44,21 @@ enum Plan {
     Held(Box<Entry>),
     /// Another may hold it.
     Doubtful(Box<Entry>, Stand),
+    /// Its lease has just run out: what it says stands when that is written down.
+    Later,
 }
 
 impl Crew {
     /// Settles a token of this node.
     pub(crate) async fn settle(self: &Arc<Self>, sequence: u64, epoch: u64, verb: &Verb) -> Result<Settled> {
-        let (was, answer) = match self.plan(sequence, epoch, verb) {
+        let plan = loop {
+            match self.plan(sequence, epoch, verb) {
+                Plan::Later => sleep(MOMENT).await,
+                plan => break plan,
+            }
+        };
+        let (was, answer) = match plan {
+            Plan::Later => return Ok(Settled::Stale),
             Plan::Answer(answer) => return Ok(answer),
             Plan::Held(entry) => (entry.stand, self.settle_held(&entry, verb).await),
             Plan::Doubtful(entry, was) => (was, self.settle_by_record(&entry, was, verb).await),
@@ -85,6 +97,7 @@ impl Crew {
                     Plan::Doubtful(Box::new(entry), was)
                 }
             },
+            Stand::Ending { .. } => Plan::Later,
             _ => Plan::Answer(Settled::Stale),
         }
     }

@@ -8,6 +8,7 @@ mod api;
 mod catalog;
 mod codec;
 mod config;
+mod core_subjects;
 mod crew;
 mod delivery;
 mod error;
@@ -16,6 +17,7 @@ mod link;
 mod member;
 mod name;
 mod node;
+mod page;
 mod probe;
 mod pull;
 mod reader;
@@ -30,5 +32,6 @@ pub use self::{
         Credentials, DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_ACK_PENDING, DEFAULT_REQUEST_TIMEOUT, Mapping,
         NatsConfig, Secret, Storage, Tls,
     },
+    core_subjects::CoreTransport,
     transport::NatsTransport,
 };

@@ -22,7 +22,7 @@ use crate::{
     error,
     link::Link,
     name,
-    reader::{fresh, locate, merge},
+    reader::{fresh, known_stream, locate, merge},
     record::Records,
     token::Place,
 };
@@ -104,15 +104,21 @@ impl Node {
         holder: &Holder,
         options: &SubscribeOptions,
     ) -> Result<(Arc<Crew>, u64)> {
+        // Now, and not when the first message comes back.
+        self.records.ensure().await?;
         let consumer = name::consumer(holder);
-        let (info, gap) = match self.link.consumer(&event.stream, &consumer).await? {
+        let (info, gap, seen) = match self.link.consumer(&event.stream, &consumer).await? {
             Some(info) => {
-                let gap = self.passed_by(event, &info).await?;
-                (info, gap)
+                let (gap, last) = self.passed_by(event, &info).await?;
+                (info, gap, last)
             }
-            None => self.create(event, &consumer, options).await?,
+            None => {
+                let (info, gap) = self.create(event, &consumer, options).await?;
+                let seen = info.delivered.stream_seq;
+                (info, gap, seen)
+            }
         };
-        let crew = self.keep(event, holder, &info);
+        let crew = self.keep(event, holder, &info, seen);
         let serial = self.link.serial();
         if matches!(holder, Holder::Consumer(_)) {
             let (stream, consumer) = (event.stream.clone(), consumer);
@@ -122,16 +128,18 @@ impl Node {
         Ok((crew, serial))
     }
 
-    /// What retention took before the group got it.
-    async fn passed_by(&self, event: &Event, info: &ConsumerInfo) -> Result<Option<Gap>> {
-        let stream =
-            self.link.stream(&event.stream).await?.ok_or_else(|| error::not_registered(&event.name))?;
+    /// What retention took before the group got it; and up to where messages may have been delivered before.
+    async fn passed_by(&self, event: &Event, info: &ConsumerInfo) -> Result<(Option<Gap>, u64)> {
+        let stream = known_stream(&self.link, event).await?;
+        // Servers of 2.9 may count back: there any message may have been delivered.
+        let counts = self.link.client.is_server_compatible(2, 10, 0);
+        let seen = if counts { info.delivered.stream_seq } else { stream.state.last_seq };
         let (next, first) = (info.reached().saturating_add(1), stream.state.first());
         if next >= first {
-            return Ok(None);
+            return Ok((None, seen));
         }
         let cursor = Some(event.before(first).to_cursor()?);
-        Ok(Some(Gap { missed: event.is_whole.then(|| first - next), cursor }))
+        Ok((Some(Gap { missed: event.is_whole.then(|| first - next), cursor }), seen))
     }
 
     async fn create(
@@ -172,13 +180,13 @@ impl Node {
     }
 
     /// The crew of a consumer: one for each on this node, with its task.
-    fn keep(self: &Arc<Self>, event: &Arc<Event>, holder: &Holder, info: &ConsumerInfo) -> Arc<Crew> {
+    fn keep(&self, event: &Arc<Event>, holder: &Holder, info: &ConsumerInfo, seen: u64) -> Arc<Crew> {
         let key = (event.name.clone(), holder.clone());
         let mut crews = self.crews.lock();
         if let Some(crew) = crews.get(&key).filter(|crew| crew.is_of(event, info)) {
             return Arc::clone(crew);
         }
-        let crew = Crew::new(&self.link, &self.records, event, holder, info);
+        let crew = Crew::new(&self.link, &self.records, event, holder, info, seen);
         crews.insert(key, Arc::clone(&crew));
         self.tasks.spawn(crew::run(Arc::clone(&crew)));
         crew
@@ -231,7 +239,7 @@ impl Node {
         let crew = match self.crew(token) {
             Some(crew) if crew.event.ended().is_none() => crew,
             _ => match self.link.consumer(&event.stream, &name::consumer(&token.holder)).await? {
-                Some(info) => self.keep(&event, &token.holder, &info),
+                Some(info) => self.keep(&event, &token.holder, &info, info.delivered.stream_seq),
                 None => return Ok(Settled::Unknown),
             },
         };

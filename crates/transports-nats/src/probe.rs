@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How long a probe may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the server keeps a node's consumer of probes.
 const IDLE_NANOS: u64 = 120_000_000_000;

@@ -19,6 +19,9 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 /// A request that was not heard of for this long is lost.
 const SILENCE: Duration = Duration::from_secs(7);
 
+/// A consumer to which nobody listens for this long is gone.
+const UNHEARD: Duration = Duration::from_secs(1);
+
 /// The most messages of one request: servers bound it.
 const MOST: usize = 10_000;
 
@@ -34,6 +37,8 @@ pub(crate) struct Puller {
     /// How many messages were asked for and did not come yet.
     outstanding: usize,
     heard: Instant,
+    /// Since when nobody listens to requests: in a cluster it takes a moment until a new consumer does.
+    unheard: Option<Instant>,
 }
 
 /// What came.
@@ -57,7 +62,7 @@ impl Puller {
         let subscriber = link.client.subscribe(inbox.clone()).await.map_err(away)?;
         let subject = format!("{}.CONSUMER.MSG.NEXT.{stream}.{consumer}", link.api()).into();
         let link = Arc::clone(link);
-        Ok(Self { link, subject, inbox, subscriber, outstanding: 0, heard: Instant::now() })
+        Ok(Self { link, subject, inbox, subscriber, outstanding: 0, heard: Instant::now(), unheard: None })
     }
 
     pub(crate) const fn outstanding(&self) -> usize {
@@ -117,7 +122,11 @@ impl Puller {
 
     fn take(&mut self, message: Message) -> Heard {
         self.heard = Instant::now();
-        let Some(status) = message.status.map(|status| status.as_u16()) else {
+        let status = message.status.map(|status| status.as_u16());
+        if status != Some(503) {
+            self.unheard = None;
+        }
+        let Some(status) = status else {
             self.outstanding = self.outstanding.saturating_sub(1);
             return Heard::Message(message);
         };
@@ -131,6 +140,7 @@ impl Puller {
         let text = message.description.unwrap_or_default();
         match status {
             404 | 408 => Heard::Nothing,
+            503 if self.heard < *self.unheard.get_or_insert(self.heard) + UNHEARD => Heard::Trouble,
             503 => Heard::Gone,
             _ if text.contains("Deleted") => Heard::Gone,
             _ => Heard::Trouble,

@@ -1,8 +1,8 @@
-//! Unnamed broadcast and pages: a consumer of its own that nobody has to ack, made again wherever it stopped.
+//! Unnamed broadcast: a consumer of its own that nobody has to ack, made again wherever it stopped.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use busgate_core::{Delivery, Error, Gap, Item, Message, Page, ReadRequest, Result, Start, Timestamp};
+use busgate_core::{Delivery, Error, Gap, Item, Message, Result, Start, Timestamp};
 use serde_json::{Value, json};
 use tokio::{
     sync::watch,
@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    api::ConsumerInfo,
+    api::{ConsumerInfo, StreamInfo},
     catalog::{End, Event},
     codec,
     delivery::Delivered,
@@ -23,16 +23,15 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(60);
 
 /// How long to wait after a fault.
-const MOMENT: Duration = Duration::from_millis(200);
+const MOMENT: Duration = Duration::from_millis(50);
 
-/// How many messages a page asks for at a time.
-const CHUNK: usize = 64;
+/// How often to ask for what should be there.
+const TRIES: usize = 5;
 
 /// Where a consumer starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum From {
     Beginning,
-    End,
     Time(Timestamp),
     Sequence(u64),
 }
@@ -42,7 +41,6 @@ impl From {
     pub(crate) fn policy(self) -> Result<Value> {
         Ok(match self {
             Self::Beginning => json!({ "deliver_policy": "all" }),
-            Self::End => json!({ "deliver_policy": "new" }),
             Self::Time(time) => {
                 let nanos = i128::from(time.as_nanos().max(0));
                 let at = async_nats::datetime::from_nanos(nanos);
@@ -68,7 +66,11 @@ fn text(at: async_nats::datetime::DateTime) -> String {
 pub(crate) async fn locate(link: &Link, event: &Event, start: &Start) -> Result<(From, Option<Gap>)> {
     let cursor = match start {
         Start::Beginning => return Ok((From::Beginning, None)),
-        Start::Latest => return Ok((From::End, None)),
+        // By the leader: another server of a cluster may not know yet what has been accepted.
+        Start::Latest => {
+            let info = known_stream(link, event).await?;
+            return Ok((From::Sequence(info.state.last_seq.saturating_add(1)), None));
+        }
         Start::At(time) => return Ok((From::Time(*time), None)),
         Start::After(cursor) => cursor,
     };
@@ -76,7 +78,7 @@ pub(crate) async fn locate(link: &Link, event: &Event, start: &Start) -> Result<
     if !position.is_of(&event.name) {
         return Err(busgate_core::Position::foreign());
     }
-    let info = link.stream(&event.stream).await?.ok_or_else(|| error::not_registered(&event.name))?;
+    let info = known_stream(link, event).await?;
     let (first, end) = (info.state.first(), info.state.last_seq.saturating_add(1));
     let known = position.life == event.life && position.next <= end;
     if known && position.next >= first {
@@ -87,17 +89,29 @@ pub(crate) async fn locate(link: &Link, event: &Event, start: &Start) -> Result<
     Ok((From::Sequence(first), Some(Gap { missed, cursor })))
 }
 
+/// The stream of an event that is known. A server of a cluster that was asked too early does not know it yet.
+pub(crate) async fn known_stream(link: &Link, event: &Event) -> Result<StreamInfo> {
+    for _ in 0..TRIES {
+        match link.stream(&event.stream).await? {
+            Some(info) => return Ok(info),
+            None if event.ended().is_some() => break,
+            None => sleep(MOMENT).await,
+        }
+    }
+    Err(error::not_registered(&event.name))
+}
+
 /// A consumer that nobody acks.
 #[derive(Debug)]
-struct Tap {
-    puller: Puller,
+pub(crate) struct Tap {
+    pub(crate) puller: Puller,
     name: String,
-    link: Arc<Link>,
+    pub(crate) link: Arc<Link>,
     stream: String,
 }
 
 impl Tap {
-    async fn open(link: &Arc<Link>, event: &Event, from: From) -> Result<(Self, ConsumerInfo)> {
+    pub(crate) async fn open(link: &Arc<Link>, event: &Event, from: From) -> Result<(Self, ConsumerInfo)> {
         let name = format!("r-{:016x}-{}", fresh(), link.serial());
         let mut config = json!({
             "name": name,
@@ -113,7 +127,12 @@ impl Tap {
             merge(&mut config, json!({ "filter_subject": event.subject }));
         }
         let puller = Puller::open(link, &event.stream, &name).await?;
-        let answer = link.create_consumer(&event.stream, &name, &config).await?;
+        let mut answer = link.create_consumer(&event.stream, &name, &config).await?;
+        if matches!(&answer, Err(refused) if refused.code() == 404) {
+            known_stream(link, event).await?;
+            sleep(MOMENT).await;
+            answer = link.create_consumer(&event.stream, &name, &config).await?;
+        }
         let info = answer.map_err(|refused| match refused.code() {
             404 => error::not_registered(&event.name),
             _ => error::api(refused),
@@ -185,10 +204,7 @@ impl Reader {
 
     async fn attach(&mut self) -> Result<()> {
         self.tap = None;
-        let (mut tap, info) = Tap::open(&self.link, &self.event, self.from).await?;
-        if self.from == From::End {
-            self.from = From::Sequence(info.delivered.stream_seq.saturating_add(1));
-        }
+        let (mut tap, _) = Tap::open(&self.link, &self.event, self.from).await?;
         self.epoch = 1;
         tap.puller.ask(self.window).await?;
         self.tap = Some(tap);
@@ -238,6 +254,7 @@ impl Reader {
             Ok(Heard::Message(message)) => self.accept(message).await,
             Ok(Heard::Nothing) => Ok(()),
             Ok(Heard::Trouble) => {
+                tap.puller.reset();
                 sleep(MOMENT).await;
                 Ok(())
             }
@@ -264,7 +281,7 @@ impl Reader {
         tokio::select! {
             _ = self.ending.changed() => {}
             _ = self.changes.changed() => {}
-            () = sleep(MOMENT * 5) => {}
+            () = sleep(MOMENT * 20) => {}
         }
         Ok(())
     }
@@ -294,7 +311,7 @@ impl Reader {
 }
 
 /// The gap when after `next` comes `sequence`. In a stream with other subjects only retention makes one.
-async fn missed(link: &Link, event: &Event, next: u64, sequence: u64) -> Result<Option<Gap>> {
+pub(crate) async fn missed(link: &Link, event: &Event, next: u64, sequence: u64) -> Result<Option<Gap>> {
     let missed = if event.is_whole {
         Some(sequence - next)
     } else {
@@ -308,80 +325,4 @@ async fn missed(link: &Link, event: &Event, next: u64, sequence: u64) -> Result<
 
 pub(crate) fn decode(message: async_nats::Message, delivered: Delivered) -> Result<Message> {
     codec::inbound(message.headers.as_ref(), message.payload, delivered.stamp)
-}
-
-/// Reads one page.
-pub(crate) async fn page(link: &Arc<Link>, event: &Event, request: &ReadRequest) -> Result<Page> {
-    let (from, gap) = locate(link, event, &request.start).await?;
-    if from == From::End {
-        let info = link.stream(&event.stream).await?.ok_or_else(|| error::not_registered(&event.name))?;
-        let next = event.before(info.state.last_seq.saturating_add(1)).to_cursor()?;
-        return Ok(Page { gap, messages: Vec::new(), next, end: true });
-    }
-    let (mut tap, info) = Tap::open(link, event, from).await?;
-    let mut next = info.delivered.stream_seq.saturating_add(1);
-    if let From::Sequence(asked) = from {
-        next = next.max(asked);
-    }
-    let mut page =
-        Page { gap, messages: Vec::new(), next: event.before(next).to_cursor()?, end: info.num_pending == 0 };
-    let mut bytes = 0;
-    while !page.end && page.messages.len() < request.limit {
-        let room = (request.limit - page.messages.len()).min(CHUNK);
-        tap.puller.ask_now(room).await?;
-        if !fill(&mut page, &mut tap, event, request, &mut bytes, from).await? {
-            break;
-        }
-    }
-    Ok(page)
-}
-
-/// Takes in what was asked for; whether there is room for more.
-async fn fill(
-    page: &mut Page,
-    tap: &mut Tap,
-    event: &Event,
-    request: &ReadRequest,
-    bytes: &mut usize,
-    from: From,
-) -> Result<bool> {
-    while tap.puller.outstanding() > 0 {
-        let Some(silent_at) = tap.puller.silent_at() else { break };
-        let heard = tokio::select! {
-            heard = tap.puller.next() => heard?,
-            () = sleep_until(silent_at) => return Err(error::late().with_effect(busgate_core::Effect::None)),
-        };
-        match heard {
-            Heard::Message(message) => {
-                let Some(delivered) = Delivered::of(message.reply.as_ref()) else { continue };
-                let sequence = delivered.stamp.sequence;
-                let message = decode(message, delivered)?;
-                *bytes += message.weight();
-                if *bytes > request.max_bytes && !page.messages.is_empty() {
-                    return Ok(false);
-                }
-                if page.messages.is_empty()
-                    && page.gap.is_none()
-                    && let From::Sequence(next) = from
-                    && next < sequence
-                {
-                    page.gap = missed(&tap.link, event, next, sequence).await?;
-                }
-                let cursor = event.before(sequence + 1).to_cursor()?;
-                page.next = cursor.clone();
-                page.end = delivered.pending == 0;
-                page.messages.push((cursor, Arc::new(message)));
-                if page.end {
-                    return Ok(false);
-                }
-            }
-            // There is no more, though it looked so: what was pending is gone.
-            Heard::Nothing => {
-                page.end = tap.puller.outstanding() == 0;
-                return Ok(!page.end);
-            }
-            Heard::Trouble | Heard::Gone => return Err(error::no_jetstream()),
-        }
-    }
-    Ok(true)
 }

@@ -14,15 +14,24 @@ use std::{
 
 use async_nats::{
     HeaderMap,
-    jetstream::{context::PublishErrorKind, message::PublishMessage},
+    jetstream::{
+        self, ErrorCode,
+        context::{PublishError, PublishErrorKind},
+        message::PublishMessage,
+    },
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use busgate_core::{Error, MAX_NACK_DELAY, Result};
+use tokio::time::sleep;
 
 use crate::{api::StreamConfig, catalog::own_stream, config::NatsConfig, error, link::Link};
 
 /// No record is needed for longer than a nack may hold a message back.
 const AGE: Duration = Duration::from_secs(MAX_NACK_DELAY.as_secs() + 24 * 3600);
+
+/// How often to try while the stream does not listen, and how long to wait in between.
+const TRIES: usize = 50;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// How often a message may come back from a node that died before that counts as an attempt.
 const FORGIVEN: u32 = 16;
@@ -144,15 +153,19 @@ impl Records {
 
     /// Replaces what stood under `expected`; its new number, or `None` when another was faster.
     pub(crate) async fn put(&self, subject: &str, record: Record, expected: u64) -> Result<Option<u64>> {
-        self.ensure().await?;
-        match self.try_put(subject, record, expected).await {
-            Err(refused) if error::is_not_found(&refused) => {
-                // Somebody deleted the stream under us.
-                self.exists.store(false, Ordering::Release);
-                self.ensure().await?;
-                self.try_put(subject, record, expected).await
+        let mut tries = 0;
+        loop {
+            self.ensure().await?;
+            match self.try_put(subject, record, expected).await {
+                // The stream is about to listen, or somebody deleted it under us.
+                Err(refused) if error::is_not_found(&refused) && tries < TRIES => {
+                    self.exists.store(false, Ordering::Release);
+                    tries += 1;
+                    sleep(PAUSE).await;
+                }
+                Err(refused) if error::is_not_found(&refused) => return Err(error::no_jetstream()),
+                put => return put,
             }
-            put => put,
         }
     }
 
@@ -164,14 +177,12 @@ impl Records {
             self.link.context.send_publish(subject.to_owned(), message).await.map_err(error::publish)?;
         match sent.await {
             Ok(ack) => Ok(Some(ack.sequence)),
-            Err(refused) => match refused.kind() {
-                PublishErrorKind::WrongLastSequence => Ok(None),
-                PublishErrorKind::StreamNotFound => {
-                    self.link.check()?;
-                    Err(Error::not_found("the records are gone"))
-                }
-                _ => Err(error::publish(refused)),
-            },
+            Err(refused) if is_conflict(&refused) => Ok(None),
+            Err(refused) if refused.kind() == PublishErrorKind::StreamNotFound => {
+                self.link.check()?;
+                Err(Error::not_found("the records are gone"))
+            }
+            Err(refused) => Err(error::publish(refused)),
         }
     }
 
@@ -187,19 +198,31 @@ impl Records {
         self.link.purge(&self.stream.name, &format!("{}.{stream}.>", self.root)).await
     }
 
-    async fn ensure(&self) -> Result<()> {
+    /// Makes the stream of the records, if it is not there yet.
+    pub(crate) async fn ensure(&self) -> Result<()> {
         if self.exists.load(Ordering::Acquire) {
             return Ok(());
         }
         match self.link.create_stream(&self.stream).await? {
             Ok(_) => {}
             // Made with other settings by a node that was configured otherwise: it serves as well.
-            Err(refused) if refused.error_code() == async_nats::jetstream::ErrorCode::STREAM_NAME_EXIST => {}
+            Err(refused) if refused.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
             Err(refused) => return Err(error::api(refused)),
         }
         self.exists.store(true, Ordering::Release);
         Ok(())
     }
+}
+
+/// Whether another record stands there than was expected.
+fn is_conflict(refused: &PublishError) -> bool {
+    let source = std::error::Error::source(refused);
+    let code =
+        source.and_then(|source| source.downcast_ref::<jetstream::Error>()).map(jetstream::Error::error_code);
+    matches!(
+        code,
+        Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+    )
 }
 
 #[cfg(test)]

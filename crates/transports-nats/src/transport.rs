@@ -1,25 +1,29 @@
 //! The transport itself.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use busgate_core::{
-    Capabilities, ConsumerLag, Cursor, Effect, Error, ErrorKind, EventConfig, EventInfo, EventName, Health,
-    Message, Page, Passed, Position, ReadRequest, Receipt, Result, Settled, Settlement, SubscribeOptions,
+    Capabilities, ConsumerLag, Cursor, Effect, Error, EventConfig, EventInfo, EventName, Health, Message,
+    Page, Passed, Position, ReadRequest, Receipt, Result, Settled, Settlement, SubscribeOptions,
     Subscription, Transport,
 };
 use futures_util::{future::join_all, stream};
-use tokio::sync::oneshot;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 
 use crate::{
-    catalog::Event,
-    codec,
-    config::NatsConfig,
-    error,
-    member::Member,
-    node::Node,
-    reader::{self, Reader},
+    catalog::Event, codec, config::NatsConfig, error, member::Member, node::Node, page, reader::Reader,
 };
+
+/// How long to wait before what nobody took is sent again.
+const PAUSES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(5), Duration::from_millis(20), Duration::from_millis(50)];
+
+/// And from there on.
+const LAST_PAUSE: Duration = Duration::from_millis(100);
 
 /// NATS JetStream as a transport.
 #[derive(Debug)]
@@ -41,39 +45,58 @@ impl NatsTransport {
         Ok(Arc::new(Self { node: Node::start(config).await? }))
     }
 
-    async fn publish_to(&self, event: &Event, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        let (context, clock) = (&self.node.link.context, &*self.node.config.clock);
+    /// Sends all of them, and then waits for the answers.
+    async fn send(&self, event: &Event, batch: &[&Message]) -> Vec<Result<Receipt>> {
+        let (link, clock) = (&self.node.link, &*self.node.config.clock);
         let mut sent = Vec::with_capacity(batch.len());
         for message in batch {
-            let outbound = codec::outbound(&message, event.is_deduplicated, clock);
-            let answer = match self.node.link.check() {
+            let outbound = codec::outbound(message, event.is_deduplicated, clock);
+            sent.push(match link.check() {
                 Ok(()) => {
-                    let sending = context.send_publish(event.subject.clone(), outbound).await;
+                    let sending = link.context.send_publish(event.subject.clone(), outbound).await;
                     sending.map_err(|cause| error::publish(cause).with_effect(Effect::None))
                 }
                 Err(away) => Err(away),
-            };
-            sent.push((message.id, answer));
+            });
         }
         let mut receipts = Vec::with_capacity(sent.len());
-        for (id, answer) in sent {
+        for (message, answer) in batch.iter().zip(sent) {
             let answer = match answer {
                 Ok(answer) => answer.await.map_err(error::publish),
                 Err(refused) => Err(refused),
             };
             receipts.push(answer.and_then(|ack| {
                 let cursor = Some(event.before(ack.sequence.saturating_add(1)).to_cursor()?);
-                Ok(Receipt { id, cursor, duplicate: ack.duplicate })
+                Ok(Receipt { id: message.id.clone(), cursor, duplicate: ack.duplicate })
             }));
         }
         receipts
     }
 
-    /// Publishes again what nobody took: the event may be another by now, or none.
-    async fn publish_anew(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        match self.node.catalog.look_up(event).await {
-            Ok(found) => self.publish_to(&found, batch).await,
-            Err(refused) => batch.iter().map(|_| Err(refused.clone())).collect(),
+    /// Sends again what nobody took: the event may be another by now, or its stream is about to listen, or the server is
+    /// at work on the same id and can't tell yet.
+    async fn send_again(&self, name: &EventName, batch: &[Message], receipts: &mut [Result<Receipt>]) {
+        let deadline = Instant::now() + self.node.config.request_timeout;
+        for pause in PAUSES.into_iter().chain(std::iter::repeat(LAST_PAUSE)) {
+            let (mut again, mut slots) = (Vec::new(), Vec::new());
+            for (message, receipt) in batch.iter().zip(receipts.iter_mut()) {
+                if matches!(receipt, Err(refused) if error::is_not_taken(refused)) {
+                    again.push(message);
+                    slots.push(receipt);
+                }
+            }
+            if again.is_empty() || self.node.link.check().is_err() || Instant::now() > deadline {
+                return;
+            }
+            sleep(pause).await;
+            let found = self.node.catalog.look_up(name).await;
+            let answers = match found {
+                Ok(event) => self.send(&event, &again).await,
+                Err(refused) => again.iter().map(|_| Err(refused.clone())).collect(),
+            };
+            for (slot, answer) in slots.into_iter().zip(answers) {
+                *slot = answer;
+            }
         }
     }
 }
@@ -107,23 +130,10 @@ impl Transport for NatsTransport {
                 return batch.iter().map(|_| Err(refused.clone())).collect();
             }
         };
-        let kept = batch.clone();
-        let mut receipts = self.publish_to(&found, batch).await;
-        // Where nobody listens to the subject, the event is gone, or has gone to another stream.
-        let nobody = |receipt: &Result<Receipt>| matches!(receipt, Err(refused) if is_nobody(refused));
-        if receipts.iter().any(nobody) && self.node.link.check().is_ok() {
-            let (places, again): (Vec<_>, Vec<_>) = receipts
-                .iter()
-                .zip(kept)
-                .enumerate()
-                .filter(|(_, (receipt, _))| nobody(receipt))
-                .map(|(place, (_, message))| (place, message))
-                .unzip();
-            for (place, receipt) in places.into_iter().zip(self.publish_anew(event, again).await) {
-                if let Some(slot) = receipts.get_mut(place) {
-                    *slot = receipt;
-                }
-            }
+        let all: Vec<&Message> = batch.iter().collect();
+        let mut receipts = self.send(&found, &all).await;
+        if receipts.iter().any(Result::is_err) {
+            self.send_again(event, &batch, &mut receipts).await;
         }
         receipts
     }
@@ -154,7 +164,7 @@ impl Transport for NatsTransport {
             return Err(Error::invalid("limit must be 1 or more"));
         }
         let found = self.node.catalog.find(event).await?;
-        reader::page(&self.node.link, &found, &request).await
+        page::read(&self.node.link, &found, &request).await
     }
 
     fn passed(&self, reader: &Cursor, message: &Cursor) -> Result<Passed> {
@@ -190,8 +200,4 @@ impl Transport for NatsTransport {
         self.node.close().await;
         Ok(())
     }
-}
-
-fn is_nobody(refused: &Error) -> bool {
-    refused.kind() == ErrorKind::Unavailable && refused.effect() == Effect::None
 }

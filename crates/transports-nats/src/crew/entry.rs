@@ -17,8 +17,10 @@ pub(crate) enum Stand {
     Ready,
     /// In a member's hands.
     Leased { member: u64, deadline: Instant },
-    /// Its lease is being ended, by a settlement or because it ran out.
+    /// Its lease is being ended by a settlement.
     Busy { member: Option<u64> },
+    /// Its lease ran out, which is being written down.
+    Ending { member: Option<u64> },
     /// With the server again, until it delivers it to somebody.
     Returned {
         /// Whether the token of its last delivery still settles.
@@ -37,7 +39,7 @@ impl Stand {
     pub(crate) const fn member(self) -> Option<u64> {
         match self {
             Self::Leased { member, .. } => Some(member),
-            Self::Busy { member } => member,
+            Self::Busy { member } | Self::Ending { member } => member,
             Self::Admitting | Self::Ready | Self::Returned { .. } => None,
         }
     }

@@ -1,7 +1,7 @@
 //! What a group has on this node: a state machine without a connection.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -20,7 +20,7 @@ use crate::{delivery::Delivered, record::Record};
 const MAX_RETURNED: usize = 65_536;
 
 /// For how long a message waits for an earlier one that is being admitted.
-const COURTESY: Duration = Duration::from_millis(20);
+const COURTESY: Duration = Duration::from_millis(50);
 
 /// After this long another idle member is woken for a message whose taker has not come.
 pub(crate) const RECHECK: Duration = Duration::from_millis(5);
@@ -53,7 +53,9 @@ pub(crate) enum Admission {
 pub(crate) struct State {
     entries: HashMap<u64, Entry>,
     ready: BTreeSet<u64>,
-    admitting: BTreeMap<u64, Instant>,
+    admitting: BTreeSet<u64>,
+    /// Since when the first that is ready waits for one that is being admitted.
+    polite_since: Option<Instant>,
     deadlines: BTreeSet<(Instant, u64)>,
     /// In the order in which the server heard of them: sequence, epoch.
     touched: VecDeque<(Instant, u64, u64)>,
@@ -133,7 +135,7 @@ impl State {
         if admission == Admission::Done {
             self.shift(sequence, Stand::Ready, wakes);
         } else {
-            self.admitting.insert(sequence, now);
+            self.admitting.insert(sequence);
         }
         admission
     }
@@ -164,9 +166,13 @@ impl State {
         wakes: &mut Wakes,
     ) -> Option<(Entry, Arc<Message>)> {
         let sequence = *self.ready.first()?;
-        let waits = |(earlier, since): (&u64, &Instant)| *earlier < sequence && now < *since + COURTESY;
-        if self.admitting.iter().any(waits) {
-            return None;
+        if self.admitting.first().is_some_and(|earlier| *earlier < sequence) {
+            // Not for ever: others that come back would keep what is fresh waiting.
+            if now < *self.polite_since.get_or_insert(now) + COURTESY {
+                return None;
+            }
+        } else {
+            self.polite_since = None;
         }
         let policy = Arc::clone(&self.seats.get_mut(member)?.policy);
         let deadline = now + policy.ack_wait;
@@ -198,7 +204,7 @@ impl State {
             Stand::Ready => drop(self.ready.remove(&sequence)),
             Stand::Admitting => drop(self.admitting.remove(&sequence)),
             Stand::Leased { deadline, .. } => drop(self.deadlines.remove(&(deadline, sequence))),
-            Stand::Busy { .. } | Stand::Returned { .. } => {}
+            Stand::Busy { .. } | Stand::Ending { .. } | Stand::Returned { .. } => {}
         }
         match to {
             Stand::Ready => {
@@ -207,7 +213,7 @@ impl State {
             }
             Stand::Leased { deadline, .. } => drop(self.deadlines.insert((deadline, sequence))),
             Stand::Returned { .. } => self.returned.push_back((sequence, epoch)),
-            Stand::Admitting | Stand::Busy { .. } => {}
+            Stand::Admitting | Stand::Busy { .. } | Stand::Ending { .. } => {}
         }
         self.held = self.held + usize::from(to.is_held()) - usize::from(from.is_held());
         if let Some(member) = from.member().filter(|member| to.member() != Some(*member)) {
@@ -244,12 +250,12 @@ impl State {
         while let Some(&(at, sequence)) = self.deadlines.first()
             && at <= now
         {
-            over.extend(self.busy(sequence, wakes));
+            over.extend(self.end(sequence, wakes));
         }
         let dismissed = std::mem::take(&mut self.dismissed);
         for sequence in dismissed {
             if self.entry(sequence).is_some_and(|entry| matches!(entry.stand, Stand::Leased { .. })) {
-                over.extend(self.busy(sequence, wakes));
+                over.extend(self.end(sequence, wakes));
             }
         }
         over
@@ -262,12 +268,18 @@ impl State {
         self.entry(sequence).cloned()
     }
 
+    fn end(&mut self, sequence: u64, wakes: &mut Wakes) -> Option<Entry> {
+        let member = self.entry(sequence)?.stand.member();
+        self.shift(sequence, Stand::Ending { member }, wakes);
+        self.entry(sequence).cloned()
+    }
+
     /// What was read ahead and nobody may take any more.
     pub(crate) fn unread(&mut self, wakes: &mut Wakes) -> Vec<Entry> {
         let excess = self.held.saturating_sub(self.seats.capacity());
         let mut last: Vec<u64> = self.ready.iter().rev().take(excess).copied().collect();
         if self.seats.is_empty() {
-            last.extend(self.admitting.keys());
+            last.extend(self.admitting.iter().copied());
         }
         // In their order, which the server keeps.
         last.sort_unstable();

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long to wait after a fault.
-const MOMENT: Duration = Duration::from_millis(250);
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// How many deliveries are taken in under one lock.
 const BATCH: usize = 256;
