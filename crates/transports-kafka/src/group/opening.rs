@@ -7,7 +7,7 @@ use std::{
 
 use busgate_core::{Error, Group, Moment, Result, Start, Timestamp};
 use rdkafka::error::KafkaError;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     Crew,
@@ -20,9 +20,7 @@ use crate::{
     start::Begun,
 };
 
-/// How often a group that others begin at the same time is looked at again.
-const TRIES: usize = 50;
-
+/// How long to wait before a group is looked at again.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// A member of the crew's group. A group that is new begins at `start`, and that is kept before anything else happens.
@@ -30,29 +28,39 @@ pub(super) async fn open(crew: &Arc<Crew>, start: Option<Start>) -> Result<Arc<C
     let protocol = protocol(&crew.shared.config, crew.is_led.load(Ordering::Relaxed));
     let names = (crew.id.as_str(), crew.event.topic.as_str());
     let client = Arc::new(Client::new(&crew.shared, protocol, names, &crew.inbox)?);
-    let mut begun = begin(crew, &client, start).await;
-    for _ in 0..TRIES {
-        match begun {
-            Ok(None) => break,
-            // Another node begins it, or did.
-            Ok(Some(start)) => {
-                sleep(AGAIN).await;
-                begun = begin(crew, &client, Some(start)).await;
+    let deadline = Instant::now() + crew.shared.config.timeout;
+    loop {
+        match begin(crew, &client, start.clone()).await {
+            Ok(Begin::Done) => break,
+            // Another node begins it at the same time.
+            Ok(Begin::Again) if Instant::now() < deadline => {}
+            Ok(Begin::Again) => return Err(error::late("the group's beginning")),
+            Err(error) if error.kind().is_transient() && Instant::now() < deadline => {
+                tracing::debug!(%error, group = crew.id, "a group can't be opened yet");
             }
             Err(error) => return Err(error),
         }
+        sleep(AGAIN).await;
     }
     client.join()?;
     Ok(client)
 }
 
-/// Begins the group, unless there is one: `None` when there is one now.
-async fn begin(crew: &Arc<Crew>, client: &Arc<Client>, start: Option<Start>) -> Result<Option<Start>> {
+/// What came of beginning a group.
+enum Begin {
+    /// There is one now.
+    Done,
+    /// Somebody else was faster, and is not done.
+    Again,
+}
+
+/// Begins the group, unless there is one.
+async fn begin(crew: &Arc<Crew>, client: &Arc<Client>, start: Option<Start>) -> Result<Begin> {
     let partitions: Vec<_> = (0..i32::from(crew.event.partitions())).collect();
     let (asked, by, shared) = (partitions.clone(), Arc::clone(client), Arc::clone(&crew.shared));
     let known = blocking(move || by.committed(&asked, &shared)).await?;
     if known.iter().any(|committed| is_of_this_life(crew, committed)) {
-        return Ok(None);
+        return Ok(Begin::Done);
     }
     let Some(start) = start else { return Err(no_group(crew)) };
     let Begun { next, gap } = crew.shared.resolve(&crew.event, &start).await?;
@@ -66,9 +74,9 @@ async fn begin(crew: &Arc<Crew>, client: &Arc<Client>, start: Option<Start>) -> 
     match blocking(move || Ok(by.commit(&commits))).await? {
         Ok(()) => {
             crew.state.lock().gaps.extend(gap);
-            Ok(None)
+            Ok(Begin::Done)
         }
-        Err(KafkaError::ConsumerCommit(code)) if !super::client::may_pass(code) => Ok(Some(start)),
+        Err(KafkaError::ConsumerCommit(code)) if !super::client::may_pass(code) => Ok(Begin::Again),
         Err(error) => Err(error::failed("the group's beginning can't be kept", error)),
     }
 }

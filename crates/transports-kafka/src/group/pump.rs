@@ -451,6 +451,8 @@ impl Pump {
             claimed || state.end.is_some()
         };
         if is_ready || self.joined.elapsed() >= JOINING {
+            // Whoever waited for this comes now.
+            self.crew.state.lock().idle_since = Instant::now();
             self.crew.phase.send_replace(Phase::Open);
         }
     }
@@ -466,7 +468,9 @@ impl Pump {
                 at = at.min(next);
             }
         }
-        if state.members() == 0 && state.end.is_none() {
+        if matches!(*self.crew.phase.borrow(), Phase::Opening) {
+            at = at.min(self.joined + JOINING);
+        } else if state.members() == 0 && state.end.is_none() {
             at = at.min(state.idle_since + LINGER);
         }
         if let Change::TakingAgain(_, until) | Change::Leaving(_, until) = self.change {
@@ -479,7 +483,9 @@ impl Pump {
     fn is_done(&mut self) -> bool {
         let now = Instant::now();
         let mut state = self.crew.state.lock();
-        if state.members() == 0 && now >= state.idle_since + LINGER && state.end.is_none() {
+        let is_opening = matches!(*self.crew.phase.borrow(), Phase::Opening);
+        let is_idle = state.members() == 0 && !is_opening && now >= state.idle_since + LINGER;
+        if is_idle && state.end.is_none() {
             let mut wakes = Wakes::default();
             state.finish(End::Idle, &mut wakes);
         }
