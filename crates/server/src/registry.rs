@@ -13,7 +13,7 @@ use busgate_transports_kafka::{KafkaConfig, KafkaTransport};
 use busgate_transports_log::{LogConfig, LogTransport};
 use busgate_transports_memory::{MemoryConfig, MemoryTransport};
 #[cfg(feature = "nats")]
-use busgate_transports_nats::{NatsConfig, NatsTransport};
+use busgate_transports_nats::{CoreTransport, NatsConfig, NatsTransport};
 #[cfg(feature = "redis")]
 use busgate_transports_redis::{RedisConfig, RedisTransport};
 #[cfg(any(feature = "kafka", feature = "nats", feature = "redis"))]
@@ -123,7 +123,10 @@ impl TransportUrl {
             Backend::Nats(config) => {
                 let mut config = NatsConfig { clock, ..*config };
                 override_with(&mut config.defaults, defaults);
-                Ok(NatsTransport::connect(config).boxed().await?)
+                if config.core {
+                    return Ok(CoreTransport::connect(config).boxed().await?);
+                }
+                busgate_transports_nats::connect(config).boxed().await
             }
             #[cfg(feature = "kafka")]
             Backend::Kafka(config) => {
@@ -144,6 +147,8 @@ pub(crate) fn capabilities() -> Vec<(&'static str, Capabilities)> {
         ("redis", RedisTransport::CAPABILITIES),
         #[cfg(feature = "nats")]
         ("nats", NatsConfig::new("localhost").capabilities()),
+        #[cfg(feature = "nats")]
+        ("nats+core", NatsConfig { core: true, ..NatsConfig::new("localhost") }.capabilities()),
         #[cfg(feature = "kafka")]
         ("kafka", KafkaConfig::new("localhost").capabilities()),
     ]

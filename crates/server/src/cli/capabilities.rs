@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use busgate_core::Capabilities;
+
 use crate::registry;
 
 /// The matrix as a table in Markdown: a row for each capability, a column for each transport.
@@ -14,7 +16,7 @@ pub(super) fn table() -> String {
     table.push_str("\n| --- |");
     table.push_str(&" --- |".repeat(transports.len()));
     table.push('\n');
-    let columns: Vec<_> = transports.iter().map(|(_, capabilities)| capabilities.rows()).collect();
+    let columns: Vec<_> = transports.iter().map(|(_, capabilities)| rows(*capabilities)).collect();
     let names = columns.first().into_iter().flatten().map(|(name, _)| *name);
     for (row, name) in names.enumerate() {
         _ = write!(table, "| {name} |");
@@ -24,6 +26,15 @@ pub(super) fn table() -> String {
         table.push('\n');
     }
     table
+}
+
+/// The rows of one transport behind the gateway, which writes the dead letters where the transport does not.
+fn rows(capabilities: Capabilities) -> [(&'static str, String); 14] {
+    let by_gateway = capabilities.redelivery && !capabilities.dead_letters;
+    capabilities.rows().map(|(name, claimed)| match name {
+        "dead_letters" if by_gateway => (name, "gateway".into()),
+        _ => (name, claimed),
+    })
 }
 
 #[cfg(test)]
