@@ -63,7 +63,7 @@ impl Node {
         Ok(Some(info))
     }
 
-    async fn stream_info(&self, topic: &Topic) -> Result<Option<BTreeMap<String, Figure>>> {
+    pub(super) async fn stream_info(&self, topic: &Topic) -> Result<Option<BTreeMap<String, Figure>>> {
         let value = self.link.command(redis::cmd("XINFO").arg("STREAM").arg(&topic.keys.stream)).await;
         match value {
             Ok(value) => figures(value).map(Some),
@@ -151,7 +151,7 @@ impl Figure {
         }
     }
 
-    fn entry(&self) -> Option<EntryId> {
+    pub(super) fn entry(&self) -> Option<EntryId> {
         match &self.0 {
             Value::Array(parts) => match parts.first()? {
                 Value::BulkString(id) => std::str::from_utf8(id).ok()?.parse().ok(),

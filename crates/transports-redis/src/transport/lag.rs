@@ -1,11 +1,13 @@
 //! How far the groups of an event are.
 
+use std::collections::BTreeMap;
+
 use busgate_core::{ConsumerLag, ConsumerName, GroupName, Holder, Result};
 use futures_util::future::try_join_all;
 use redis::Value;
 
 use super::catalog::Figure;
-use crate::{error, node::Node, topic::Topic};
+use crate::{error, id::EntryId, node::Node, topic::Topic};
 
 impl Node {
     /// How far each group of the event is, also those that only other clients use.
@@ -18,9 +20,10 @@ impl Node {
                 return Err(error::not_registered(&topic.name));
             }
         }
+        let stream = self.stream_info(topic).await?.unwrap_or_default();
         let known = groups.iter().filter_map(|group| {
             let name = group.get("name")?.text()?;
-            Some((holder(&name)?, name, group.get("lag").and_then(Figure::number)))
+            Some((holder(&name)?, name, fresh(group, &stream)))
         });
         try_join_all(known.map(|(holder, name, fresh)| self.lag_of(topic, holder, name, fresh))).await
     }
@@ -53,6 +56,21 @@ impl Node {
         let waiting = fresh.map(|fresh| fresh + ended + due + back + parked);
         Ok(ConsumerLag { holder, waiting, in_flight, delayed: later, members: members as u64 })
     }
+}
+
+/// How many messages the group has not come to.
+///
+/// The server's own count is too high once it was restarted or a replica took its place: its append-only file and its
+/// replicas are not told how many a group has read. More than the stream holds can't be left, and nothing is left to a
+/// group that stands at the last entry.
+fn fresh(group: &BTreeMap<String, Figure>, stream: &BTreeMap<String, Figure>) -> Option<u64> {
+    let last = stream.get("last-entry").and_then(Figure::entry);
+    let at: Option<EntryId> = group.get("last-delivered-id")?.text()?.parse().ok();
+    if last <= at {
+        return Some(0);
+    }
+    let told = group.get("lag").and_then(Figure::number)?;
+    Some(stream.get("length").and_then(Figure::number).map_or(told, |length| told.min(length)))
 }
 
 fn holder(group: &str) -> Option<Holder> {

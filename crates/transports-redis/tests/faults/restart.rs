@@ -41,6 +41,31 @@ async fn nothing_is_lost_or_repeated_by_restarts_and_kills() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_nothing_is_left_to_a_group_that_is_through() {
+    let server = Redis::v7_0().durable().start().unwrap();
+    let transport = connect(&server.url()).await;
+    let event = registered(&transport, "orders").await;
+    let worker = Worker::start(work_on(&transport, &event).await);
+    let sent = ids("m", 20);
+    for id in &sent {
+        publish(&transport, &event, id).await;
+    }
+    worker.finishes(&sent).await;
+    server.kill().unwrap();
+    server.start().unwrap();
+    let lag = timeout(PATIENCE, async {
+        loop {
+            match transport.lag(&event).await {
+                Ok(lag) => return lag,
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    });
+    let lag = lag.await.unwrap();
+    assert_eq!((lag.len(), lag[0].waiting, lag[0].in_flight), (1, Some(0), 0), "{lag:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_its_data_is_gone_on_with_after_a_gap() {
     let server = Redis::v7_0().start().unwrap();
     let transport = connect(&server.url()).await;
