@@ -1,5 +1,5 @@
 //! Groups over several nodes: rebalances under load, nodes that die, delays, and settling from elsewhere.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -248,6 +248,10 @@ const SOON: &str = "&partitions=2&group_protocol=classic&client.session.timeout.
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_node_leaves_nothing_behind() {
+    #[allow(clippy::disallowed_methods, reason = "how a test tells the process it starts what to be")]
+    if let Ok(prefix) = std::env::var(CHILD) {
+        return be_killed(&prefix).await;
+    }
     let prefix = prefix();
     let survivor = node(&prefix, SOON).await;
     survivor.register(&orders(), &EventConfig::default()).await.unwrap();
@@ -277,8 +281,9 @@ struct Other(Child);
 impl Other {
     fn start(prefix: &str) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_node_in_a_process_of_its_own", "--ignored", "--nocapture"])
+            .args(["--exact", "a_killed_node_leaves_nothing_behind", "--nocapture"])
             .env(CHILD, prefix)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn();
         Self(child.unwrap())
@@ -319,12 +324,8 @@ impl Drop for Other {
 }
 
 /// Acks ten, holds five under short leases, and waits to be killed.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "another test runs it in a process of its own"]
-async fn a_node_in_a_process_of_its_own() {
-    #[allow(clippy::disallowed_methods, reason = "how a test tells its child what to do")]
-    let prefix = std::env::var(CHILD).unwrap();
-    let node = node(&prefix, SOON).await;
+async fn be_killed(prefix: &str) {
+    let node = node(prefix, SOON).await;
     let mut options = pool(15);
     options.retry.ack_wait = Duration::from_secs(4);
     let mut member = subscribe(&node, options).await;
@@ -344,5 +345,6 @@ async fn a_node_in_a_process_of_its_own() {
         held.push(delivery);
     }
     writeln!(out, "done").unwrap();
-    tokio::time::sleep(PATIENCE).await;
+    // It ends with the one who started it, at the latest.
+    std::io::stdin().lines().for_each(drop);
 }

@@ -1,35 +1,34 @@
 //! The task of a crew: it reads, commits, and gives and takes partitions as the broker says.
 
+mod change;
+mod intake;
+
 use std::{
     collections::HashMap,
-    pin::Pin,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use busgate_core::{Error, ErrorKind, Result, Start};
-use rdkafka::{
-    error::{KafkaError, KafkaResult},
-    types::RDKafkaErrorCode as Code,
-};
+use busgate_core::{Error, ErrorKind, Start};
+use rdkafka::error::{KafkaError, KafkaResult};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
 
+use self::{
+    change::{Change, LAST_COMMIT},
+    intake::Begins,
+};
 use super::{
     Crew,
-    client::{Client, Committed, Fatal, Queue, Signal, fatal},
+    client::{Client, Fatal, Queue, Signal, fatal},
     crew::Phase,
     opening,
     state::{End, LINGER, Sent, Wakes},
     track::Track,
 };
-use crate::{
-    codec,
-    error::{closed, unknown},
-    offsets::{self, Author},
-};
+use crate::error::{closed, unknown};
 
 /// The least time from one commit to the next: what is settled meanwhile goes together.
 const SPACING: Duration = Duration::from_millis(3);
@@ -37,29 +36,8 @@ const SPACING: Duration = Duration::from_millis(3);
 /// How long a new member waits for its first partitions: there may be none left for it.
 const JOINING: Duration = Duration::from_secs(3);
 
-/// How long partitions that go elsewhere wait for their last commit.
-const LAST_COMMIT: Duration = Duration::from_secs(3);
-
-/// How long to wait before a question that failed is asked again.
-const AGAIN: Duration = Duration::from_millis(200);
-
 /// How often the pump looks without being told to.
 const TICK: Duration = Duration::from_secs(1);
-
-/// How many messages are taken in at a time.
-const BATCH: usize = 512;
-
-/// A rebalance that is on its way.
-#[derive(Debug)]
-enum Change {
-    None,
-    /// What the last owner left is being read.
-    Taking(Vec<i32>, JoinHandle<Result<Vec<Committed>>>),
-    /// Reading it failed: it is tried again at this time.
-    TakingAgain(Vec<i32>, Instant),
-    /// The last commit is on its way.
-    Leaving(Vec<i32>, Instant),
-}
 
 /// The task's own part of a crew.
 pub(super) struct Pump {
@@ -78,9 +56,6 @@ pub(super) struct Pump {
     /// Whether the group has to be joined in another way.
     is_to_begin_anew: bool,
 }
-
-/// An answer to where the partitions begin.
-type Begins = Pin<Box<dyn Future<Output = Result<Vec<i64>>> + Send>>;
 
 /// Runs a crew until nobody needs it, or it is told to end. `start` is where the group begins if there is none yet.
 pub(super) async fn run(crew: Arc<Crew>, mut start: Option<Start>) {
@@ -229,180 +204,6 @@ impl Pump {
                 Some(Signal::Assigned(partitions)) => self.begin_taking(partitions),
                 Some(Signal::Revoked { partitions, lost }) => self.begin_leaving(partitions, lost),
                 None => return,
-            }
-        }
-    }
-
-    fn begin_taking(&mut self, partitions: Vec<i32>) {
-        self.client.began(true, &partitions);
-        if partitions.is_empty() {
-            self.give(&[]);
-            return;
-        }
-        let (client, shared) = (Arc::clone(&self.client), Arc::clone(&self.crew.shared));
-        let asked = partitions.clone();
-        let read = tokio::task::spawn_blocking(move || client.committed(&asked, &shared));
-        self.change = Change::Taking(partitions, read);
-    }
-
-    /// Goes on with partitions as their last owner left them.
-    fn take_up(&mut self, read: Result<Vec<Committed>>) {
-        let Change::Taking(partitions, _) = std::mem::replace(&mut self.change, Change::None) else { return };
-        let read = match read {
-            Ok(read) => read,
-            Err(error) => {
-                tracing::debug!(%error, group = self.crew.id, "a group's offsets can't be read yet");
-                self.change = Change::TakingAgain(partitions, Instant::now() + AGAIN);
-                return;
-            }
-        };
-        let mut from = Vec::with_capacity(read.len());
-        for committed in read {
-            let Some(queue) = self.client.queue(committed.partition) else { continue };
-            let partition = committed.partition;
-            self.serial += 1;
-            let (offset, track) = self.track(&committed);
-            from.push((partition, offset));
-            self.queues.insert(partition, queue);
-            self.crew.state.lock().tracks.insert(partition, track);
-        }
-        self.give(&from);
-    }
-
-    fn track(&self, committed: &Committed) -> (u64, Track) {
-        let now = self.crew.now();
-        let life = self.crew.event.life;
-        // A partition that is new since the group began is read from its beginning.
-        let mut offset = committed.offset.unwrap_or(0);
-        let mut handover = offsets::read(offset, &committed.metadata, now);
-        if handover.as_ref().is_some_and(|handover| handover.author.life != life) {
-            (offset, handover) = (0, None);
-        }
-        let generation = handover.as_ref().map_or(0, |handover| handover.author.generation);
-        let generation = (generation + 1).max(opening::least_generation(now.wall));
-        let policy = Arc::clone(&self.crew.state.lock().policy);
-        let author = Author { life, generation };
-        (offset, Track::new(self.serial, offset, handover, author, &policy))
-    }
-
-    fn give(&mut self, from: &[(i32, u64)]) {
-        if let Err(error) = self.client.give(from) {
-            tracing::warn!(%error, group = self.crew.id, "partitions can't be taken");
-            let partitions: Vec<_> = from.iter().map(|(partition, _)| *partition).collect();
-            self.crew.state.lock().lose(&partitions);
-        }
-        self.change = Change::None;
-    }
-
-    fn begin_leaving(&mut self, partitions: Vec<i32>, lost: bool) {
-        self.client.began(false, &partitions);
-        let now = Instant::now();
-        if !lost {
-            let mut state = self.crew.state.lock();
-            for partition in &partitions {
-                if let Some(track) = state.tracks.get_mut(partition) {
-                    track.leave(now);
-                }
-            }
-        }
-        self.change = Change::Leaving(partitions, if lost { now } else { now + LAST_COMMIT });
-        self.next_commit = now;
-    }
-
-    /// Lets partitions go whose last commit is through, or will never be.
-    fn leave(&mut self) {
-        match &self.change {
-            Change::TakingAgain(partitions, at) if *at <= Instant::now() => {
-                let partitions = partitions.clone();
-                self.begin_taking(partitions);
-                return;
-            }
-            Change::Leaving(..) => {}
-            Change::None | Change::Taking(..) | Change::TakingAgain(..) => return,
-        }
-        let Change::Leaving(partitions, until) = &self.change else { return };
-        let mut state = self.crew.state.lock();
-        let is_told = |partition: &i32| state.tracks.get(partition).is_none_or(|track| track.due().is_none());
-        let is_through = self.sent.is_none() && partitions.iter().all(is_told);
-        if !is_through && Instant::now() < *until {
-            return;
-        }
-        state.lose(partitions);
-        drop(state);
-        for partition in partitions {
-            self.queues.remove(partition);
-        }
-        if let Err(error) = self.client.take(partitions) {
-            tracing::warn!(%error, group = self.crew.id, "partitions can't be let go");
-        }
-        self.change = Change::None;
-    }
-
-    /// Takes messages in; whether there are more.
-    fn read(&mut self) -> bool {
-        let mut is_busy = false;
-        for (partition, queue) in &self.queues {
-            if !self.crew.state.lock().tracks.get(partition).is_some_and(Track::has_room) {
-                continue;
-            }
-            let mut batch = Vec::new();
-            while batch.len() < BATCH {
-                match queue.poll(Duration::ZERO) {
-                    Some(Ok(record)) => {
-                        let offset = codec::Place::of(&record).offset;
-                        batch.push((offset.cast_unsigned(), codec::message(&record)));
-                    }
-                    Some(Err(error)) => {
-                        if error.rdkafka_error_code() == Some(Code::AutoOffsetReset) {
-                            self.passed.push(*partition);
-                        }
-                        tracing::debug!(%error, group = self.crew.id, partition, "reading is held up");
-                        break;
-                    }
-                    None => break,
-                }
-            }
-            is_busy |= batch.len() == BATCH;
-            if batch.is_empty() {
-                continue;
-            }
-            let mut wakes = Wakes::default();
-            let mut state = self.crew.state.lock();
-            if let Some(track) = state.tracks.get_mut(partition) {
-                for (offset, message) in batch {
-                    track.read(offset, message);
-                }
-            }
-            state.wake_for_work(Instant::now(), &mut wakes);
-            drop(state);
-            wakes.wake();
-        }
-        is_busy
-    }
-
-    /// Finds out where partitions begin that retention has passed by.
-    fn look(&mut self) {
-        if self.passed.is_empty() || self.begins.is_some() {
-            return;
-        }
-        let (shared, event) = (Arc::clone(&self.crew.shared), Arc::clone(&self.crew.event));
-        let asked = async move { shared.asker.begins(&event.topic, event.partitions()).await };
-        self.begins = Some(Box::pin(asked));
-    }
-
-    fn pass_by(&mut self, begins: Result<Vec<i64>>) {
-        self.begins = None;
-        let Ok(begins) = begins else { return };
-        if let Err(error) = self.crew.trim(&begins) {
-            tracing::warn!(%error, group = self.crew.id, "what retention has taken can't be told");
-        }
-        for partition in std::mem::take(&mut self.passed) {
-            let begin = usize::try_from(partition).ok().and_then(|index| begins.get(index)).copied();
-            let position = self.crew.state.lock().tracks.get(&partition).map(Track::position);
-            let (Some(begin), Some(position)) = (begin, position) else { continue };
-            let from = position.max(u64::try_from(begin).unwrap_or(0));
-            if let Err(error) = self.client.seek(partition, from) {
-                tracing::warn!(%error, group = self.crew.id, partition, "a partition is not read");
             }
         }
     }

@@ -71,7 +71,12 @@ impl World {
         let taken = self.group.take(self.now, 1, &self.policy, source)?;
         assert!(!self.answered.contains(&taken.offset), "{} is done, and comes again", taken.offset);
         let told = self.told.get(&taken.offset).copied().unwrap_or(0);
-        assert!(taken.attempt >= told || self.limit < MAX_METADATA, "attempt {} of {} was {told} before", taken.attempt, taken.offset);
+        assert!(
+            taken.attempt >= told || self.limit < MAX_METADATA,
+            "attempt {} of {} was {told} before",
+            taken.attempt,
+            taken.offset
+        );
         let key = &self.messages[taken.offset as usize].key;
         if key.is_some() {
             let earlier = (0..taken.offset).filter(|offset| self.messages[*offset as usize].key == *key);
@@ -113,9 +118,8 @@ impl World {
         let handover = read(*offset, metadata, self.now).unwrap();
         assert_eq!(handover.author.life, author(0).life);
         self.generation = self.generation.max(handover.author.generation) + 1;
-        self.group =
-            Group::resume(handover.frontier, self.generation, &self.policy, handover.unfinished.clone())
-                .with_confirmed_order();
+        self.group = Group::resume(handover.frontier, self.generation, &self.policy, handover.unfinished)
+            .with_confirmed_order();
         self.pending.clear();
         self.commit();
     }

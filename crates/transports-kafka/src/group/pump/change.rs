@@ -1,0 +1,138 @@
+//! Partitions that come and go, as the broker says: one change after the other, and none of them blocks.
+
+use std::{sync::Arc, time::Duration};
+
+use busgate_core::Result;
+use tokio::{task::JoinHandle, time::Instant};
+
+use super::Pump;
+use crate::{
+    group::{client::Committed, opening, track::Track},
+    offsets::{self, Author},
+};
+
+/// How long partitions that go elsewhere wait for their last commit: one that is late would undo what the next owner
+/// commits.
+pub(super) const LAST_COMMIT: Duration = Duration::from_secs(10);
+
+/// How long to wait before a question that failed is asked again.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// A rebalance that is on its way.
+#[derive(Debug)]
+pub(super) enum Change {
+    None,
+    /// What the last owner left is being read.
+    Taking(Vec<i32>, JoinHandle<Result<Vec<Committed>>>),
+    /// Reading it failed: it is tried again at this time.
+    TakingAgain(Vec<i32>, Instant),
+    /// The last commit is on its way.
+    Leaving(Vec<i32>, Instant),
+}
+
+impl Pump {
+    pub(super) fn begin_taking(&mut self, partitions: Vec<i32>) {
+        self.client.began(true, &partitions);
+        if partitions.is_empty() {
+            self.give(&[]);
+            return;
+        }
+        let (client, shared) = (Arc::clone(&self.client), Arc::clone(&self.crew.shared));
+        let asked = partitions.clone();
+        let read = tokio::task::spawn_blocking(move || client.committed(&asked, &shared));
+        self.change = Change::Taking(partitions, read);
+    }
+
+    /// Goes on with partitions as their last owner left them.
+    pub(super) fn take_up(&mut self, read: Result<Vec<Committed>>) {
+        let Change::Taking(partitions, _) = std::mem::replace(&mut self.change, Change::None) else { return };
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::debug!(%error, group = self.crew.id, "a group's offsets can't be read yet");
+                self.change = Change::TakingAgain(partitions, Instant::now() + AGAIN);
+                return;
+            }
+        };
+        let mut from = Vec::with_capacity(read.len());
+        for committed in read {
+            let Some(queue) = self.client.queue(committed.partition) else { continue };
+            let partition = committed.partition;
+            self.serial += 1;
+            let (offset, track) = self.track(&committed);
+            from.push((partition, offset));
+            self.queues.insert(partition, queue);
+            self.crew.state.lock().tracks.insert(partition, track);
+        }
+        self.give(&from);
+    }
+
+    fn track(&self, committed: &Committed) -> (u64, Track) {
+        let now = self.crew.now();
+        let life = self.crew.event.life;
+        // A partition that is new since the group began is read from its beginning.
+        let mut offset = committed.offset.unwrap_or(0);
+        let mut handover = offsets::read(offset, &committed.metadata, now);
+        if handover.as_ref().is_some_and(|handover| handover.author.life != life) {
+            (offset, handover) = (0, None);
+        }
+        let generation = handover.as_ref().map_or(0, |handover| handover.author.generation);
+        let generation = (generation + 1).max(opening::least_generation(now.wall));
+        let policy = Arc::clone(&self.crew.state.lock().policy);
+        let author = Author { life, generation };
+        (offset, Track::new(self.serial, offset, handover, author, &policy))
+    }
+
+    fn give(&mut self, from: &[(i32, u64)]) {
+        if let Err(error) = self.client.give(from) {
+            tracing::warn!(%error, group = self.crew.id, "partitions can't be taken");
+            let partitions: Vec<_> = from.iter().map(|(partition, _)| *partition).collect();
+            self.crew.state.lock().lose(&partitions);
+        }
+        self.change = Change::None;
+    }
+
+    pub(super) fn begin_leaving(&mut self, partitions: Vec<i32>, lost: bool) {
+        self.client.began(false, &partitions);
+        let now = Instant::now();
+        if !lost {
+            let mut state = self.crew.state.lock();
+            for partition in &partitions {
+                if let Some(track) = state.tracks.get_mut(partition) {
+                    track.leave(now);
+                }
+            }
+        }
+        self.change = Change::Leaving(partitions, if lost { now } else { now + LAST_COMMIT });
+        self.next_commit = now;
+    }
+
+    /// Lets partitions go whose last commit is through, or will never be.
+    pub(super) fn leave(&mut self) {
+        match &self.change {
+            Change::TakingAgain(partitions, at) if *at <= Instant::now() => {
+                let partitions = partitions.clone();
+                self.begin_taking(partitions);
+                return;
+            }
+            Change::Leaving(..) => {}
+            Change::None | Change::Taking(..) | Change::TakingAgain(..) => return,
+        }
+        let Change::Leaving(partitions, until) = &self.change else { return };
+        let mut state = self.crew.state.lock();
+        let is_told = |partition: &i32| state.tracks.get(partition).is_none_or(|track| track.due().is_none());
+        let is_through = self.sent.is_none() && partitions.iter().all(is_told);
+        if !is_through && Instant::now() < *until {
+            return;
+        }
+        state.lose(partitions);
+        drop(state);
+        for partition in partitions {
+            self.queues.remove(partition);
+        }
+        if let Err(error) = self.client.take(partitions) {
+            tracing::warn!(%error, group = self.crew.id, "partitions can't be let go");
+        }
+        self.change = Change::None;
+    }
+}

@@ -1,0 +1,101 @@
+//! What the broker is told, and who waits until it knows.
+
+use std::time::Duration;
+
+use busgate_core::Moment;
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{State, Wakes};
+use crate::offsets::Commit;
+
+/// How long to wait before a commit that failed is sent again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// Somebody who waits until what was settled is committed.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) tracks: Vec<(i32, u64)>,
+    pub(super) done: oneshot::Sender<bool>,
+}
+
+/// A commit on its way.
+#[derive(Debug)]
+pub(in crate::group) struct Sent {
+    marks: Vec<(i32, u64, u64)>,
+    waiters: Vec<Waiter>,
+}
+
+impl State {
+    /// What the broker is to hear now.
+    pub(in crate::group) fn begin_commit(&mut self, now: Moment) -> Option<(Vec<(i32, Commit)>, Sent)> {
+        if !self.tracks.values().any(|track| track.due().is_some_and(|due| due <= now.at)) {
+            return None;
+        }
+        let (mut commits, mut marks, mut full) = (Vec::new(), Vec::new(), Vec::new());
+        for (partition, track) in self.tracks.iter_mut().filter(|(_, track)| track.due().is_some()) {
+            match track.commit(now) {
+                Some((commit, mark)) => {
+                    commits.push((*partition, commit));
+                    marks.push((*partition, track.serial, mark));
+                }
+                None => {
+                    tracing::error!(partition, "a commit has no room for what is finished");
+                    track.soil(now.at + AGAIN);
+                    full.push((*partition, track.serial));
+                }
+            }
+        }
+        let is_told = |waiter: &Waiter| !waiter.tracks.iter().any(|track| full.contains(track));
+        let (waiters, later) = std::mem::take(&mut self.waiters).into_iter().partition(is_told);
+        self.waiters = later;
+        Some((commits, Sent { marks, waiters }))
+    }
+
+    /// The broker has heard.
+    pub(in crate::group) fn committed(&mut self, sent: Sent, now: Instant, wakes: &mut Wakes) {
+        for (partition, serial, mark) in sent.marks {
+            let track = self.tracks.get_mut(&partition).filter(|track| track.serial == serial);
+            if let Some(track) = track {
+                track.claimed();
+                track.group.confirm(mark);
+            }
+        }
+        for waiter in sent.waiters {
+            // Whoever no longer waits does not need it.
+            let _ = waiter.done.send(true);
+        }
+        self.wake_for_work(now, wakes);
+    }
+
+    /// The broker has not heard, or did not say so: it is told again.
+    pub(in crate::group) fn not_committed(&mut self, sent: Sent, now: Instant) {
+        for (partition, serial, _) in sent.marks {
+            let track = self.tracks.get_mut(&partition).filter(|track| track.serial == serial);
+            if let Some(track) = track {
+                track.soil(now + AGAIN);
+            }
+        }
+        let tracks = &self.tracks;
+        let is_here = |(partition, serial): &(i32, u64)| {
+            tracks.get(partition).is_some_and(|track| track.serial == *serial)
+        };
+        for waiter in sent.waiters.into_iter().filter(|waiter| !waiter.done.is_closed()) {
+            if waiter.tracks.iter().all(is_here) {
+                self.waiters.push(waiter);
+            } else {
+                let _ = waiter.done.send(false);
+            }
+        }
+    }
+
+    /// Another node goes on with these partitions.
+    pub(in crate::group) fn lose(&mut self, partitions: &[i32]) {
+        for partition in partitions {
+            let Some(track) = self.tracks.remove(partition) else { continue };
+            let lost = (*partition, track.serial);
+            for waiter in self.waiters.extract_if(.., |waiter| waiter.tracks.contains(&lost)) {
+                let _ = waiter.done.send(false);
+            }
+        }
+    }
+}
