@@ -38,6 +38,8 @@ pub(crate) struct Registry {
     topic: String,
     view: Arc<View>,
     following: parking_lot::Mutex<Option<Following>>,
+    /// One change at a time: a topic is not made while it is being deleted.
+    changing: tokio::sync::Mutex<()>,
 }
 
 /// What the tap hands the records to.
@@ -63,7 +65,12 @@ impl Sink for Intake {
 
 impl Registry {
     pub(crate) fn new(own_topic: String) -> Self {
-        Self { topic: own_topic, view: Arc::default(), following: parking_lot::Mutex::default() }
+        Self {
+            topic: own_topic,
+            view: Arc::default(),
+            following: parking_lot::Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The name of the topic that has the registrations, after the prefix.
@@ -128,9 +135,11 @@ impl Registry {
         name: &EventName,
         asked: &EventConfig,
     ) -> Result<()> {
+        let _changing = self.change().await;
         self.catch_up(shared).await?;
         if let Some(event) = self.view.get(name).filter(|event| event.is_registered) {
-            return agreed(&event, asked);
+            agreed(&event, asked)?;
+            return self.mend(shared, &event).await;
         }
         let (topic, is_new) = self.make_topic(shared, name, asked).await?;
         self.settle(shared, &topic).await?;
@@ -145,6 +154,23 @@ impl Registry {
             self.write(shared, name.as_str().as_bytes(), Some(text.as_bytes())).await?;
         }
         agreed(&event, asked)
+    }
+
+    /// Makes the topic of a registered event again, should it have been deleted behind its back.
+    async fn mend(&self, shared: &Shared, event: &Event) -> Result<()> {
+        if shared.asker.partitions(&event.topic).await?.is_some() {
+            return Ok(());
+        }
+        tracing::warn!(event = %event.name, topic = event.topic, "the topic of a registered event was gone");
+        let (partitions, config) = (event.partitions(), shared.config.effective(&event.config));
+        let config = view::settings(&config, partitions);
+        shared.admin.create(&Plan { name: event.topic.clone(), partitions, config }).await?;
+        self.settle(shared, &event.topic).await
+    }
+
+    /// Keeps others from registering until it is let go of: while an event goes it can't be made anew.
+    pub(crate) async fn change(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
     }
 
     /// Forgets an event; what it was.

@@ -155,8 +155,10 @@ impl Tails {
         if let Some(live) = tails.get(&event.name).filter(|live| Arc::ptr_eq(&live.event, event)) {
             return Ok(Arc::clone(live));
         }
-        // Of an earlier life: what reads it ends with it.
-        tails.remove(&event.name);
+        if let Some(earlier) = tails.remove(&event.name) {
+            // Of an earlier life: who reads it ends with it, but may not have yet.
+            earlier.following.end();
+        }
         let limits = Limits { messages: shared.config.tail_messages, bytes: shared.config.tail_bytes };
         let tail = Arc::new(Tail {
             ring: Mutex::new(Ring::starting(from, limits)),

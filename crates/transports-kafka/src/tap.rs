@@ -151,10 +151,19 @@ impl Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Following {
+    /// Follows no longer: the topic may be followed anew.
+    pub(crate) fn end(&self) {
         let Some(tap) = self.tap.upgrade() else { return };
         let _assigning = tap.assigning.lock();
         let mut partitions = self.partitions.lock();
-        partitions.ended = true;
+        if std::mem::replace(&mut partitions.ended, true) {
+            return;
+        }
         let mut list = TopicPartitionList::new();
         for partition in partitions.assigned.drain(..) {
             list.add_partition(&self.topic, partition);

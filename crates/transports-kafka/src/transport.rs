@@ -13,9 +13,11 @@ use busgate_core::{
     Transport,
 };
 
+use tokio::sync::oneshot;
+
 use crate::{
-    config::KafkaConfig, event::Event, follower::Follower, group::Groups, reader::Limit, shared::Shared,
-    start::Begun,
+    config::KafkaConfig, error, event::Event, follower::Follower, group::Groups, reader::Limit,
+    shared::Shared, start::Begun,
 };
 
 /// Kafka.
@@ -56,12 +58,14 @@ impl Transport for KafkaTransport {
 
     async fn unregister(&self, event: &EventName) -> Result<()> {
         self.shared.check_open()?;
-        let event = self.shared.registry.unregister(&self.shared, event).await?;
-        self.groups.forget(&event).await?;
-        if event.is_ours {
-            self.shared.registry.delete_topic(&self.shared, &event).await?;
-        }
-        Ok(())
+        // It goes on when nobody waits for it any more: half of it would leave a topic that is nobody's.
+        let (shared, groups, event) = (Arc::clone(&self.shared), Arc::clone(&self.groups), event.clone());
+        let (done, outcome) = oneshot::channel();
+        self.shared.tasks.spawn(async move {
+            // Whoever no longer waits does not need it.
+            let _ = done.send(unregister(&shared, &groups, &event).await);
+        });
+        outcome.await.unwrap_or_else(|_| Err(error::closed()))
     }
 
     async fn events(&self) -> Result<Vec<EventInfo>> {
@@ -148,6 +152,13 @@ impl Transport for KafkaTransport {
         self.shared.close().await;
         Ok(())
     }
+}
+
+async fn unregister(shared: &Shared, groups: &Groups, event: &EventName) -> Result<()> {
+    let _changing = shared.registry.change().await;
+    let event = shared.registry.unregister(shared, event).await?;
+    groups.forget(&event).await?;
+    if event.is_ours { shared.registry.delete_topic(shared, &event).await } else { Ok(()) }
 }
 
 impl fmt::Debug for KafkaTransport {
