@@ -165,27 +165,27 @@ impl Crew {
         self.alarm.notify_one();
     }
 
-    /// After how long a delivery of ours comes back when it is nacked without a delay, spread so that not all come at
-    /// once; `None` when it is not ours.
-    pub(crate) fn backoff(&self, id: EntryId, epoch: u64) -> Option<Duration> {
+    /// After how long deliveries of ours come back when they are nacked without a delay, spread so that not all come at
+    /// once; `None` for those that are not ours.
+    pub(crate) fn backoffs(&self, deliveries: impl Iterator<Item = (EntryId, u64)>) -> Vec<Option<Duration>> {
         let state = self.state.lock();
-        let held = state.held.get(&id).filter(|held| held.epoch == epoch)?;
-        Some(held.policy.delay_after(held.attempt).mul_f64(0.9 + fastrand::f64() / 5.0))
+        let spread = 0.9 + fastrand::f64() / 5.0;
+        let backoff = |(id, epoch)| {
+            let held = state.held.get(&id).filter(|held| held.epoch == epoch)?;
+            Some(held.policy.delay_after(held.attempt).mul_f64(spread))
+        };
+        deliveries.map(backoff).collect()
     }
 
-    /// A delivery of ours was settled; `extended` tells for how long it goes on.
-    pub(crate) fn settled(&self, id: EntryId, epoch: u64, extended: Option<Duration>, came_back: bool) {
+    /// Deliveries were settled, by entry, epoch, and for how long they go on if they do.
+    pub(crate) fn settled(
+        &self,
+        deliveries: impl Iterator<Item = (EntryId, u64, Option<Duration>)>,
+        came_back: bool,
+    ) {
         let mut state = self.state.lock();
-        let known = state.held.get_mut(&id).filter(|held| held.epoch == epoch);
-        match (known, extended) {
-            (Some(held), Some(extended)) => {
-                held.until = Instant::now() + extended;
-                held.yielded.get_or_insert_with(Instant::now);
-                // Told already: an earlier start would cut it short.
-                state.starts.retain(|start| *start != id);
-            }
-            (Some(_), None) => state.free(id),
-            (None, _) => {}
+        for (id, epoch, extended) in deliveries {
+            state.settled(id, epoch, extended);
         }
         if came_back {
             state.look_at = None;
@@ -288,6 +288,15 @@ impl State {
             self.returns.push((taken.id, taken.epoch));
             self.look_at = None;
         }
+    }
+
+    fn settled(&mut self, id: EntryId, epoch: u64, extended: Option<Duration>) {
+        let Some(held) = self.held.get_mut(&id).filter(|held| held.epoch == epoch) else { return };
+        let Some(extended) = extended else { return self.free(id) };
+        held.until = Instant::now() + extended;
+        held.yielded.get_or_insert_with(Instant::now);
+        // Told already: an earlier start would cut it short.
+        self.starts.retain(|start| *start != id);
     }
 
     /// The place of a message is free again; who waited for that goes on.

@@ -14,7 +14,7 @@ local new = type(made) == 'table' and made.ok ~= nil
 if not new and not string.find(made.err, 'BUSYGROUP', 1, true) then return made end
 if new then
   call('UNLINK', H, T, D, R, W)
-  call('HSET', H, 'cut', rec.cut or '0-0')
+  call('HSET', H, 'cut', rec.cut or '0-0', 'reads', math.max(from.ordinal, 0))
 end
 if ARGV[11] ~= '-' then call('HSET', H, 'backoff', ARGV[11]) end
 if ARGV[8] ~= '' then

@@ -37,13 +37,19 @@ end
 came = came + promote(now)
 
 local out, set, timed, epoch, bytes, lost = {}, {}, {}, 0, 0, 0
+local begun
 local function hand_out(id, attempts, lane, fields)
-  if epoch == 0 then epoch = call('HINCRBY', H, 'epoch', 1) end
-  set[#set + 1] = id
-  set[#set + 1] = epoch .. '-' .. ARGV[5] .. ' ' .. attempts .. ' b ' .. lane
-  timed[#timed + 1], timed[#timed + 2] = now + ahead, id
+  if epoch == 0 then
+    epoch = call('HINCRBY', H, 'epoch', 1)
+    begun = epoch .. '-' .. ARGV[5] .. ' '
+  end
+  local n, count = #set, #fields
+  set[n + 1], set[n + 2] = id, begun .. attempts .. ' b ' .. lane
+  timed[n + 1], timed[n + 2] = now + ahead, id
   out[#out + 1] = { id, attempts + 1, fields }
-  for _, text in ipairs(fields) do bytes = bytes + #text end
+  -- The payload is the last field of ours; the rest is small.
+  bytes = bytes + 256
+  for i = 2, count, 2 do bytes = bytes + #fields[i] end
 end
 local function keep()
   if #set > 0 then
@@ -89,12 +95,15 @@ if want > 0 and (rec.native or (rec.cut and call('HGET', H, 'cut') ~= rec.cut)) 
     for n = 1, #g, 2 do of[g[n]] = g[n + 1] end
     if of['name'] == group then
       local at = of['last-delivered-id']
+      -- The server forgets how many a group has read when it starts again; other clients do not tell us.
+      local reads = math.max(of['entries-read'] or 0, tonumber(call('HGET', H, 'reads') or 0))
+      local known = of['entries-read'] and f.countable
       local passed = (rec.cut and before(at, rec.cut))
-        or (f.first and before(at, f.first) and f.countable and of['entries-read']
-          and of['entries-read'] < f.added - f.length)
+        or (f.first and before(at, f.first) and known and reads < f.added - f.length)
       if passed then
         gap = 1
-        if of['entries-read'] and f.countable then missed = f.added - f.length - of['entries-read'] end
+        if known then missed = math.max(0, f.added - f.length - reads) end
+        call('HSET', H, 'reads', f.added - f.length)
         local to = (rec.cut and before(at, rec.cut)) and rec.cut or at
         call('XGROUP', 'SETID', S, group, to, 'ENTRIESREAD', f.added - f.length)
       end
@@ -107,7 +116,7 @@ if lost > 0 then
   gap = 1
 end
 
-local chunk, ended = 16, false
+local chunk, ended, fresh = 32, false, 0
 while #out < want and bytes < most and not ended do
   if call('ZCARD', W) >= max_parked then break end
   local count = math.min(want - #out, chunk)
@@ -120,17 +129,17 @@ while #out < want and bytes < most and not ended do
     elseif call('HSETNX', H, 'k' .. lane, id) == 1 then
       hand_out(id, 0, lane, entry[2])
     else
-      set[#set + 1], set[#set + 2] = id, '0 0 p ' .. lane
+      call('HSET', H, id, '0 0 p ' .. lane)
       call('ZADD', W, 0, lane .. pad(id))
-      if #set > 2000 then call('HSET', H, unpack(set)) set = {} end
     end
   end
   ended = #entries < count
+  fresh = fresh + #entries
   -- As many more as fit, by the size of those so far.
   if bytes > 0 then chunk = math.max(1, math.min(256, math.floor((most - bytes) / (bytes / math.max(#out, 1))))) end
 end
-if #set > 0 then call('HSET', H, unpack(set)) end
-if #timed > 0 then call('ZADD', T, unpack(timed)) end
+keep()
+if fresh > 0 then call('HINCRBY', H, 'reads', fresh) end
 if not ended and want > 0 then more = 1 end
 
 -- When to come again, and whether others may find something.

@@ -127,14 +127,16 @@ async fn settle(
     let [held, leases, delayed, ready, lanes] = &side;
     let names = [topic.keys.stream.as_str(), &topic.keys.record, held, leases, delayed, ready, lanes];
     let crew = topic.crews.lock().get(holder).map(Arc::clone);
+    let backoffs = match &crew {
+        Some(crew) => crew.backoffs(entries.iter().map(|entry| (entry.token.entry, entry.epoch))),
+        None => vec![None; entries.len()],
+    };
     let arguments = |command: &mut Cmd| {
         command.arg(topic.mapped_flag()).arg(format!("{life:x}")).arg(&group).arg(&topic.keys.channel);
         command.arg(&group).arg(format!("{:x}", node.id));
-        for entry in entries {
+        for (entry, ours) in entries.iter().zip(&backoffs) {
             command.arg(entry.token.entry.to_string()).arg(lease::epoch_text(entry.epoch)).arg(entry.verb);
-            let (id, epoch) = (entry.token.entry, entry.epoch);
-            let ours = crew.as_ref().and_then(|crew| crew.backoff(id, epoch));
-            let time = entry.time.or(ours).and_then(|time| i64::try_from(time.as_millis()).ok());
+            let time = entry.time.or(*ours).and_then(|time| i64::try_from(time.as_millis()).ok());
             command.arg(time.unwrap_or(-1)).arg(u8::from(ours.is_none()));
         }
     };
@@ -148,14 +150,14 @@ async fn settle(
     if codes.len() != entries.len() {
         return Err(error::nonsense("settle"));
     }
-    let mut answers = Vec::with_capacity(entries.len());
-    for (entry, code) in entries.iter().zip(codes) {
-        let done = code == Value::Int(1);
-        answers.push(if done { entry.done } else { Settled::Stale });
-        if let Some(crew) = crew.as_ref().filter(|_| done) {
+    let done: Vec<_> = codes.iter().map(|code| *code == Value::Int(1)).collect();
+    if let Some(crew) = crew {
+        let settled = entries.iter().zip(&done).filter(|(_, done)| **done).map(|(entry, _)| {
             let extended = entry.time.filter(|_| entry.done == Settled::Extended);
-            crew.settled(entry.token.entry, entry.epoch, extended, came_back);
-        }
+            (entry.token.entry, entry.epoch, extended)
+        });
+        crew.settled(settled, came_back);
     }
-    Ok(answers)
+    let answer = |(entry, done): (&&Entry, bool)| if done { entry.done } else { Settled::Stale };
+    Ok(entries.iter().zip(done).map(answer).collect())
 }
