@@ -2,6 +2,7 @@
 
 mod client;
 mod crew;
+mod lag;
 mod opening;
 mod pump;
 mod state;
@@ -17,10 +18,10 @@ use std::{
 };
 
 use busgate_core::{
-    ConsumerLag, EventName, Holder, Result, Start, SubscribeOptions, Subscription, Tasks, Transport,
+    EventName, Holder, Moment, Result, Start, SubscribeOptions, Subscription, Tasks, Transport,
 };
 use parking_lot::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::state::End;
 pub(crate) use self::{
@@ -68,8 +69,10 @@ impl Groups {
             let crew = self.crew(&event, &holder, Some(options.start.clone()))?;
             crew.opened().await?;
             if crew.members() == 0 {
-                let begins = self.shared.asker.begins(&event.topic, event.partitions()).await?;
-                crew.trim(&begins)?;
+                // Where this can't be told, reading finds it out.
+                if let Ok(begins) = self.shared.asker.begins(&event.topic, event.partitions()).await {
+                    crew.trim(&begins)?;
+                }
             }
             if crew.join(serial, &options) {
                 let member = Member::new(crew, transport, serial);
@@ -119,19 +122,22 @@ impl Groups {
         self.tasks.spawn(task);
     }
 
-    /// How far each group and named consumer of the event is.
-    pub(crate) async fn lag(&self, event: &Arc<Event>) -> Result<Vec<ConsumerLag>> {
-        let of_event = |crew: &&Arc<Crew>| crew.event.name == event.name && !crew.is_gone();
-        let crews: Vec<_> = self.crews.lock().values().filter(of_event).cloned().collect();
-        let ends = self.shared.asker.ends(&event.topic, event.partitions()).await?;
-        Ok(crews.iter().map(|crew| crew.lag(&ends)).collect())
+    fn crews_of(&self, event: &EventName) -> Vec<Arc<Crew>> {
+        let crews = self.crews.lock();
+        crews.values().filter(|crew| crew.event.name == *event && !crew.is_gone()).cloned().collect()
+    }
+
+    fn is_led(&self) -> bool {
+        self.is_led.load(Ordering::Relaxed)
+    }
+
+    fn now(&self) -> Moment {
+        Moment { at: Instant::now(), wall: self.shared.now() }
     }
 
     /// Deletes what the groups of an event that was unregistered leave behind: their topics and offsets.
     pub(crate) async fn forget(&self, event: &Arc<Event>) -> Result<()> {
-        let of_event = |crew: &&Arc<Crew>| crew.event.name == event.name;
-        let crews: Vec<_> = self.crews.lock().values().filter(of_event).cloned().collect();
-        for crew in crews {
+        for crew in self.crews_of(&event.name) {
             crew.finish(End::Unregistered);
         }
         Ok(())

@@ -231,7 +231,9 @@ async fn a_consumer_is_taken_over_by_another_node() {
 async fn members_lead_their_group_where_the_broker_does_not() {
     let kafka = busgate_brokers::Kafka::new().property("group.coordinator.rebalance.protocols", "classic");
     let broker = kafka.start().unwrap();
-    let transport = KafkaTransport::connect(broker.url().parse().unwrap()).await.unwrap();
+    let transport = KafkaTransport::connect(format!("{}?connect_timeout=30s", broker.url()).parse().unwrap())
+        .await
+        .unwrap();
     transport.register(&orders(), &EventConfig::default()).await.unwrap();
     let mut member = subscribe(&transport, pool(8)).await;
     publish(&transport, 0..3, 0).await;

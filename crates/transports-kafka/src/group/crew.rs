@@ -1,13 +1,14 @@
 //! One group or named consumer on this node: what its members, its pump and those who settle share.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::AtomicBool},
     task::Context,
 };
 
 use busgate_core::{
-    ConsumerLag, Delivery, Error, ErrorKind, Holder, Item, LeaseToken, Moment, Result, SubscribeOptions,
-    Taken, Transport,
+    Delivery, Error, ErrorKind, Group, Holder, Item, LeaseToken, Moment, Result, SubscribeOptions, Taken,
+    Transport,
 };
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
@@ -15,6 +16,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     Groups,
     client::Inbox,
+    lag::Stand,
     state::{Ask, End, Settling, State, Wakes},
 };
 use crate::{error::closed, event::Event, lease::Entry, shared::Shared};
@@ -231,26 +233,17 @@ impl Crew {
         self.wake(wakes);
     }
 
-    /// How far the group is in the partitions held here, whose ends are these.
-    pub(super) fn lag(&self, ends: &[i64]) -> ConsumerLag {
+    /// How far the group is in the partitions held here, and how many members it has here.
+    pub(super) fn stands(&self) -> (BTreeMap<i32, Stand>, usize) {
         let state = self.state.lock();
-        let mut lag = ConsumerLag {
-            holder: self.holder.clone(),
-            waiting: Some(0),
-            in_flight: 0,
-            delayed: 0,
-            members: state.members() as u64,
+        let stand = |group: &Group| Stand {
+            frontier: group.frontier(),
+            held: group.held() as u64,
+            leased: group.leased() as u64,
+            delayed: group.delayed() as u64,
         };
-        for (partition, track) in &state.tracks {
-            let end = usize::try_from(*partition).ok().and_then(|index| ends.get(index)).copied();
-            let end = end.and_then(|end| u64::try_from(end).ok()).unwrap_or_default();
-            let group = &track.group;
-            let unread = end.saturating_sub(group.frontier());
-            lag.waiting = lag.waiting.map(|waiting| waiting + unread + group.held() as u64);
-            lag.in_flight += group.leased() as u64;
-            lag.delayed += group.delayed() as u64;
-        }
-        lag
+        let stands = state.tracks.iter().map(|(partition, track)| (*partition, stand(&track.group)));
+        (stands.collect(), state.members())
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
 };
 
 use busgate_core::{Error, ErrorKind, Start};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::{
+    error::{KafkaError, KafkaResult},
+    types::RDKafkaErrorCode as Code,
+};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until},
@@ -235,7 +238,11 @@ impl Pump {
             Err(error) => {
                 // Whoever is no member any more will be told that its partitions are lost.
                 tracing::debug!(%error, group = self.crew.id, "a commit failed");
-                self.crew.state.lock().not_committed(sent, now);
+                let mut state = self.crew.state.lock();
+                if error.rdkafka_error_code() == Some(Code::OffsetMetadataTooLarge) {
+                    state.shrink();
+                }
+                state.not_committed(sent, now);
             }
         }
         wakes.wake();

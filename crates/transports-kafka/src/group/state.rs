@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, time::Instant};
 pub(super) use self::commit::Sent;
 use self::commit::Waiter;
 use super::track::Track;
-use crate::lease::Entry;
+use crate::{lease::Entry, offsets::MAX_METADATA};
 
 /// How long a delivery may be known to this node only: after that the broker hears of it, so that a message that takes
 /// its node down has its attempts counted.
@@ -106,6 +106,8 @@ pub(super) struct State {
     /// What was missed, for the next member that looks.
     pub(super) gaps: VecDeque<Gap>,
     recheck: Option<Instant>,
+    /// How much a commit may tell of a partition.
+    pub(super) limit: usize,
     /// When the pump looks next.
     armed: Option<Instant>,
     /// Since when nobody is here.
@@ -126,6 +128,7 @@ impl State {
             end: None,
             gaps: VecDeque::new(),
             recheck: None,
+            limit: MAX_METADATA,
             armed: None,
             idle_since: Instant::now(),
         }

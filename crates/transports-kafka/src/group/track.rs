@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use busgate_core::{Group, Message, Moment, Outcome, RetryPolicy, Slot, Taken, Verb};
 use tokio::time::Instant;
 
-use crate::offsets::{self, Author, Commit, Handover, MAX_METADATA};
+use crate::offsets::{self, Author, Commit, Handover};
 
 /// How many messages are read ahead of the takers.
 const AHEAD: u64 = 4096;
@@ -38,6 +38,8 @@ pub(super) struct Track {
     position: u64,
     /// When the broker is to hear of what changed, if anything did.
     due: Option<Instant>,
+    /// How much a commit may tell.
+    limit: usize,
 }
 
 impl Track {
@@ -48,6 +50,7 @@ impl Track {
         handover: Option<Handover>,
         author: Author,
         policy: &Arc<RetryPolicy>,
+        limit: usize,
     ) -> Self {
         let group = match handover {
             Some(handover) => {
@@ -64,6 +67,7 @@ impl Track {
             weight: 0,
             position: offset,
             due: Some(Instant::now()),
+            limit,
         }
     }
 
@@ -125,7 +129,7 @@ impl Track {
 
     /// Whether a taker may find something.
     pub(super) fn has_work(&self) -> bool {
-        let end = self.position.min(offsets::reach(&self.group, MAX_METADATA));
+        let end = self.position.min(offsets::reach(&self.group, self.limit));
         self.is_held() && self.group.has_work(end)
     }
 
@@ -142,7 +146,7 @@ impl Track {
         if !self.is_held() {
             return None;
         }
-        let reach = offsets::reach(&self.group, MAX_METADATA);
+        let reach = offsets::reach(&self.group, self.limit);
         let (messages, position) = (&self.messages, self.position);
         let taken = self.group.take(now, member, policy, |offset| slot(messages, position, reach, offset));
         // What compaction or a transaction left out is nothing that anybody missed.
@@ -190,6 +194,11 @@ impl Track {
         }
     }
 
+    /// Has commits tell less: the broker takes no more.
+    pub(super) const fn shrink(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// The broker is to hear of a change at this time, at the latest.
     pub(super) fn soil(&mut self, due: Instant) {
         self.due = Some(self.due.map_or(due, |known| known.min(due)));
@@ -202,7 +211,7 @@ impl Track {
     /// What the broker is to hear, and the mark of what is settled by it.
     pub(super) fn commit(&mut self, now: Moment) -> Option<(Commit, u64)> {
         self.due = None;
-        let commit = offsets::write(&self.group, self.author, now, MAX_METADATA)?;
+        let commit = offsets::write(&self.group, self.author, now, self.limit)?;
         Some((commit, self.group.settled()))
     }
 }

@@ -78,9 +78,12 @@ impl Pump {
         }
         let generation = handover.as_ref().map_or(0, |handover| handover.author.generation);
         let generation = (generation + 1).max(opening::least_generation(now.wall));
-        let policy = Arc::clone(&self.crew.state.lock().policy);
+        let (policy, limit) = {
+            let state = self.crew.state.lock();
+            (Arc::clone(&state.policy), state.limit)
+        };
         let author = Author { life, generation };
-        (offset, Track::new(self.serial, offset, handover, author, &policy))
+        (offset, Track::new(self.serial, offset, handover, author, &policy, limit))
     }
 
     fn give(&mut self, from: &[(i32, u64)]) {

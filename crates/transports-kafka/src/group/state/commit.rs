@@ -11,6 +11,9 @@ use crate::offsets::Commit;
 /// How long to wait before a commit that failed is sent again.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// What a commit needs to tell anything at all.
+const LEAST_METADATA: usize = 128;
+
 /// Somebody who waits until what was settled is committed.
 #[derive(Debug)]
 pub(super) struct Waiter {
@@ -85,6 +88,15 @@ impl State {
             } else {
                 let _ = waiter.done.send(false);
             }
+        }
+    }
+
+    /// The broker takes less than it was told.
+    pub(in crate::group) fn shrink(&mut self) {
+        self.limit = (self.limit / 2).max(LEAST_METADATA);
+        tracing::warn!(limit = self.limit, "the broker allows offset metadata of less than 4 KB");
+        for track in self.tracks.values_mut() {
+            track.shrink(self.limit);
         }
     }
 
