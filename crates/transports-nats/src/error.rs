@@ -44,6 +44,10 @@ pub(crate) fn taken_over() -> Error {
     Error::new(ErrorKind::Exists, "another subscription of this consumer took over")
 }
 
+pub(crate) fn consumer_gone() -> Error {
+    Error::unavailable("the group's consumer was deleted on the nats server").with_retry_after(RETRY_AFTER)
+}
+
 pub(crate) fn foreign_token() -> Error {
     Error::invalid("the lease is not one of this transport")
 }

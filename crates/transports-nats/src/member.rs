@@ -44,6 +44,9 @@ impl Member {
         }
         let mut wakes = Wakes::default();
         let mut state = self.crew.state.lock();
+        if state.is_given_up {
+            return Found::End(Some(error::consumer_gone()));
+        }
         let Some(seat) = state.seats.get_mut(self.serial) else {
             return Found::End(Some(error::taken_over()));
         };

@@ -91,7 +91,9 @@ impl Reading<'_> {
             Some(until) if Instant::now() < until => return Ok(false),
             Some(_) => {}
         }
-        let is_behind = self.tap.link.has_message(&self.event.stream, self.last).await?;
+        // From a time on, there may be nothing at all.
+        let is_wanted = !matches!(self.from, From::Time(_)) || !self.page.messages.is_empty();
+        let is_behind = is_wanted && self.tap.link.has_message(&self.event.stream, self.last).await?;
         self.lag = is_behind.then(|| Instant::now() + LAG);
         Ok(!is_behind)
     }

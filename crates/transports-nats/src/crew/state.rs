@@ -71,6 +71,8 @@ pub(crate) struct State {
     pub(crate) seen: u64,
     /// Whether the server may still deliver to this node.
     pub(crate) is_asking: bool,
+    /// Whether the consumer is gone for good.
+    pub(crate) is_given_up: bool,
 }
 
 impl State {
@@ -376,3 +378,6 @@ impl State {
         self.shift(sequence, Stand::Leased { member: 0, deadline }, wakes);
     }
 }
+
+#[cfg(test)]
+mod tests;

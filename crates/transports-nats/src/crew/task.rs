@@ -16,7 +16,7 @@ use super::{
 use crate::{
     catalog::End,
     delivery::Delivered,
-    error,
+    name,
     pull::{Heard, IN_PROGRESS, Puller},
     reader::decode,
 };
@@ -29,6 +29,13 @@ const BATCH: usize = 256;
 
 /// A task that finds itself this much later than it should be may have slept through anything.
 const STALL: Duration = Duration::from_secs(1);
+
+/// What is left of a group at the server.
+enum Presence {
+    There,
+    NoEvent,
+    NoConsumer,
+}
 
 struct Run {
     crew: Arc<Crew>,
@@ -57,7 +64,7 @@ pub(crate) async fn run(crew: Arc<Crew>) {
     let work = FuturesUnordered::new();
     let mut run = Run { crew, puller: None, retry_at: None, recheck_at: None, work, changes, ending };
     run.changes.mark_unchanged();
-    while run.crew.event.ended().is_none() {
+    while run.crew.event.ended().is_none() && !run.crew.state.lock().is_given_up {
         run.turn().await;
     }
     run.crew.wake_all();
@@ -268,9 +275,13 @@ impl Run {
             puller.reset();
         }
         self.retry_at = Some(Instant::now() + MOMENT);
-        match self.crew.is_there().await {
-            Ok(true) => self.retry_at = None,
-            Ok(false) => self.crew.event.finish(End::Unregistered),
+        match self.crew.presence().await {
+            Ok(Presence::There) => self.retry_at = None,
+            Ok(Presence::NoEvent) => self.crew.event.finish(End::Unregistered),
+            Ok(Presence::NoConsumer) => {
+                tracing::warn!(event = %self.crew.event.name, consumer = %self.crew.consumer, "the consumer was deleted");
+                self.crew.give_up();
+            }
             Err(refused) => {
                 tracing::debug!(event = %self.crew.event.name, error = %refused, "a group waits for the server");
             }
@@ -279,16 +290,25 @@ impl Run {
 }
 
 impl Crew {
-    /// Whether the event's stream is still the same; the consumer is made again where only that is gone.
-    async fn is_there(&self) -> Result<bool> {
-        let Some(info) = self.link.stream(&self.event.stream).await? else { return Ok(false) };
-        if crate::name::number(&info.created) != self.event.life {
-            return Ok(false);
+    /// Whether the event's stream and the consumer are still the same.
+    async fn presence(&self) -> Result<Presence> {
+        let stream = self.link.stream(&self.event.stream).await?;
+        if stream.is_none_or(|info| name::number(&info.created) != self.event.life) {
+            return Ok(Presence::NoEvent);
         }
-        if self.link.consumer(&self.event.stream, &self.consumer).await?.is_some() {
-            return Ok(true);
-        }
-        Err(error::no_jetstream())
+        let consumer = self.link.consumer(&self.event.stream, &self.consumer).await?;
+        let is_there = consumer.is_some_and(|info| self.is_of(&self.event, &info));
+        Ok(if is_there { Presence::There } else { Presence::NoConsumer })
+    }
+
+    /// Ends every subscription: somebody deleted the consumer, and with it where the group was.
+    fn give_up(&self) {
+        let mut wakes = Wakes::default();
+        let mut state = self.state.lock();
+        state.is_given_up = true;
+        state.seats.wake_all(&mut wakes);
+        drop(state);
+        wakes.wake();
     }
 
     /// Hands back what more is here than anyone may take.
