@@ -21,6 +21,7 @@ use futures_util::FutureExt;
 
 mod shown;
 
+use self::shown::is_told_apart;
 pub(crate) use self::shown::without_secrets;
 
 /// Where messages live, as a checked URL. It is shown without credentials.
@@ -45,6 +46,10 @@ enum Backend {
 /// What is allowed, for people.
 const ALLOWED: &str = "memory:, log:DIR, redis://HOST, nats://HOST or kafka://HOST, with options after a ?";
 
+/// What is said of a URL whose credentials can't be told from the rest, so that none is repeated.
+const UNENCODED: &str =
+    "it can't be read: a ? or @ in a user, a password or an option must be percent-encoded";
+
 /// The schemes of brokers, built in or not.
 const BROKERS: [&str; 5] = ["redis", "rediss", "nats", "tls", "kafka"];
 
@@ -53,7 +58,7 @@ impl FromStr for TransportUrl {
 
     /// The error says what is allowed.
     fn from_str(url: &str) -> std::result::Result<Self, String> {
-        let told = |error: Error| error.to_string();
+        let told = |error: Error| if is_told_apart(url) { error.to_string() } else { UNENCODED.into() };
         let (scheme, rest) = url.split_once(':').ok_or(ALLOWED)?;
         let backend = match scheme.split('+').next().unwrap_or_default() {
             "memory" => Backend::Memory(url.parse().map_err(told)?),
@@ -126,7 +131,7 @@ impl TransportUrl {
                 if config.core {
                     return Ok(CoreTransport::connect(config).boxed().await?);
                 }
-                busgate_transports_nats::connect(config).boxed().await
+                Ok(NatsTransport::connect(config).boxed().await?)
             }
             #[cfg(feature = "kafka")]
             Backend::Kafka(config) => {

@@ -23,6 +23,12 @@ pub(crate) fn without_secrets(url: &str) -> String {
     format!("{scheme}://{place}")
 }
 
+/// Whether the credentials in a URL end before its options begin: with an @ among the options a part of a password may
+/// have been taken for the place, or for an option.
+pub(crate) fn is_told_apart(url: &str) -> bool {
+    url.split_once('?').is_none_or(|(_, options)| !options.contains('@'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
