@@ -1,5 +1,6 @@
 //! Load generators: one thread each, on a core of their own.
 
+pub(crate) mod broker;
 pub(crate) mod pool;
 mod post;
 mod subscribe;
@@ -8,7 +9,7 @@ use std::{net::SocketAddr, process::Command, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-pub(crate) use self::pool::Sizes;
+pub(crate) use self::{broker::NATIVE, pool::Sizes};
 use crate::{
     Failure,
     process::{LOAD_CORE, Server, pinned},
@@ -74,10 +75,15 @@ pub(crate) fn command(
 /// The load on a worker pool, as a process of its own: see [`pool::Options`] for the target.
 pub(crate) fn pool_command(target: &str, typed: bool, sizes: &Sizes) -> Result<Command, Failure> {
     let mut load = pinned(LOAD_CORE, &std::env::current_exe()?);
-    load.args(["pool-load", target, "--in-flight", &sizes.in_flight.to_string()]);
-    load.args(["--members", &sizes.members.to_string(), "--seconds", &sizes.seconds.to_string()]);
-    load.args(["--payload", &sizes.payload.to_string()]);
+    load.args(["pool-load", target]).args(sizes.arguments());
     load.args(typed.then_some("--typed"));
+    Ok(load)
+}
+
+/// The load on a broker, as a process of its own: see [`broker::Options`] for the target and the event.
+pub(crate) fn broker_command(target: &str, event: &str, sizes: &Sizes) -> Result<Command, Failure> {
+    let mut load = Command::new(std::env::current_exe()?);
+    load.args(["broker-load", target, event]).args(sizes.arguments());
     Ok(load)
 }
 

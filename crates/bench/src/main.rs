@@ -1,5 +1,6 @@
 //! Benchmarks of busgate, each beside its floor in the same run: quote the ratios, not the absolute figures.
 
+mod brokers;
 mod fanout;
 mod floor;
 mod idle;
@@ -36,6 +37,8 @@ enum Bench {
     Log(log::Options),
     /// A worker pool, publish to ack: in this process, and through the client and a gateway.
     Pool(pool::Options),
+    /// Redis, NATS and Kafka, each beside its own client: publish, consume and ack through a gateway.
+    Brokers(brokers::Options),
     /// A floor on its own, as the other benchmarks start it.
     #[command(hide = true)]
     Floor(floor::Options),
@@ -45,6 +48,9 @@ enum Bench {
     /// The load of a worker pool on its own.
     #[command(hide = true)]
     PoolLoad(load::pool::Options),
+    /// The load of a broker on its own.
+    #[command(hide = true)]
+    BrokerLoad(load::broker::Options),
 }
 
 fn main() -> ExitCode {
@@ -54,9 +60,11 @@ fn main() -> ExitCode {
         Bench::Idle(options) => idle::run(&options),
         Bench::Log(options) => log::run(&options),
         Bench::Pool(options) => pool::run(&options),
+        Bench::Brokers(options) => brokers::run(&options),
         Bench::Floor(options) => floor::run(&options),
         Bench::Load(options) => load::run(&options),
         Bench::PoolLoad(options) => load::pool::run(&options),
+        Bench::BrokerLoad(options) => load::broker::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -46,10 +46,17 @@ impl Server {
 
     /// The busgate binary beside this one, over `transport`.
     pub(crate) fn busgate(transport: &str) -> Result<Self, Failure> {
-        let binary = busgate_binary()?;
+        Self::serving(pinned(SERVER_CORE, &busgate_binary()?), transport)
+    }
+
+    /// The same, on whichever core is free: the load and a broker share them all.
+    pub(crate) fn busgate_anywhere(transport: &str) -> Result<Self, Failure> {
+        Self::serving(Command::new(busgate_binary()?), transport)
+    }
+
+    fn serving(mut command: Command, transport: &str) -> Result<Self, Failure> {
         let data = tempfile::tempdir()?;
         let transport = transport.replace("{dir}", &data.path().display().to_string());
-        let mut command = pinned(SERVER_CORE, &binary);
         command.args(["serve", "--transport", &transport, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]);
         command.args(["--log-format", "json"]).current_dir(data.path());
         let mut child = command.stderr(Stdio::piped()).spawn()?;

@@ -63,3 +63,11 @@ fn a_worker_pool_is_measured_here_and_behind_a_gateway() {
     assert_eq!(rows.len(), 6, "{rows:?}");
     assert!(rows.iter().all(|row| !row.contains(" 0.0k ")), "{rows:?}");
 }
+
+#[test]
+fn brokers_are_measured_beside_their_own_clients() {
+    let rows =
+        rows(&["brokers", "--in-flight", "16", "--rounds", "1", "--seconds", "0.3", "--answers", "at-once"]);
+    assert_eq!(rows.len(), 9, "{rows:?}");
+    assert!(rows.iter().all(|row| !row.contains("| 0 |")), "nothing was acked: {rows:?}");
+}

@@ -16,8 +16,11 @@ use busgate_core::{
     Delivery, EventConfig, EventName, GroupName, Item, Message, MessageId, Settled, Start, SubscribeOptions,
     Timestamp, Transport,
 };
+use busgate_transports_kafka::KafkaTransport;
 use busgate_transports_log::{LogConfig, LogTransport};
 use busgate_transports_memory::{MemoryConfig, MemoryTransport};
+use busgate_transports_nats::NatsTransport;
+use busgate_transports_redis::RedisTransport;
 use bytes::Bytes;
 use clap::Args;
 use futures_util::{
@@ -32,6 +35,9 @@ use crate::{Failure, report::quantile};
 const EVENT: &str = "bench.pool";
 
 const GROUP: &str = "workers";
+
+/// How many messages a member has unsettled at most, as a subscription has it by default.
+pub(super) const WINDOW: usize = 256;
 
 /// How much is under way, and for how long.
 #[derive(Clone, Copy, Debug, Args)]
@@ -50,9 +56,22 @@ pub(crate) struct Sizes {
     pub(crate) payload: usize,
 }
 
+impl Sizes {
+    /// The arguments that say the same.
+    pub(super) fn arguments(&self) -> [String; 4] {
+        let Self { in_flight, members, seconds, payload } = self;
+        [
+            format!("--in-flight={in_flight}"),
+            format!("--members={members}"),
+            format!("--seconds={seconds}"),
+            format!("--payload={payload}"),
+        ]
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// `memory:`, `log:DIR`, or the gateway's address.
+    /// `memory:`, `log:DIR`, a broker's URL, or the gateway's address.
     target: String,
     /// By the typed bus.
     #[arg(long)]
@@ -79,10 +98,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     })
 }
 
-async fn open(target: &str) -> Result<Arc<dyn Transport>, Failure> {
+pub(super) async fn open(target: &str) -> Result<Arc<dyn Transport>, Failure> {
     Ok(match target.split_once(':') {
         Some(("memory", _)) => MemoryTransport::new(MemoryConfig::default()),
         Some(("log", folder)) => LogTransport::open(LogConfig::new(folder)).await?,
+        Some(("redis", _)) => RedisTransport::connect(target.parse()?).await?,
+        Some(("nats", _)) => NatsTransport::connect(target.parse()?).await?,
+        Some(("kafka", _)) => KafkaTransport::connect(target.parse()?).await?,
         _ => RemoteTransport::connect(target).await?,
     })
 }
