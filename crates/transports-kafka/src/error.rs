@@ -25,7 +25,13 @@ pub(crate) fn late(what: &str) -> Error {
 
 /// What a failed call means that changed nothing, or can be repeated as it is.
 pub(crate) fn failed(what: &str, error: KafkaError) -> Error {
-    let Some(code) = error.rdkafka_error_code() else {
+    let code = match &error {
+        KafkaError::AdminOp(code) => Some(*code),
+        // Its client was closed.
+        KafkaError::Canceled => Some(Code::DestroyBroker),
+        error => error.rdkafka_error_code(),
+    };
+    let Some(code) = code else {
         return Error::internal(format!("{what}: {error}")).with_source(error);
     };
     of_code(what, code).with_source(error)
@@ -119,6 +125,13 @@ mod tests {
         let error = undelivered(Code::MessageSizeTooLarge);
         assert_eq!((error.kind(), error.effect()), (ErrorKind::TooLarge, Effect::None));
         assert_eq!(undelivered(Code::TopicAuthorizationFailed).retry(), Retry::Never);
+    }
+
+    #[test]
+    fn every_error_has_its_kind() {
+        let late = failed("x", KafkaError::AdminOp(Code::OperationTimedOut));
+        assert_eq!((late.kind(), late.retry()), (ErrorKind::Timeout, Retry::Safe));
+        assert_eq!(failed("x", KafkaError::Canceled).kind(), ErrorKind::Unavailable);
     }
 
     #[test]

@@ -34,7 +34,8 @@ fn settings() -> ClientConfig {
 async fn make_topic(topic: &str) {
     let admin: AdminClient<DefaultClientContext> = settings().create().unwrap();
     let plan = NewTopic::new(topic, 2, TopicReplication::Fixed(1));
-    admin.create_topics([&plan], &AdminOptions::new()).await.unwrap().pop().unwrap().unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(support::PATIENCE));
+    admin.create_topics([&plan], &options).await.unwrap().pop().unwrap().unwrap();
 }
 
 async fn read(
@@ -64,7 +65,7 @@ async fn a_native_message_is_delivered_with_all_it_has() {
         .timestamp(now.as_millis())
         .headers(headers);
     let sent = producer.send(record, Duration::from_secs(10)).await.unwrap();
-    let node = node(&shared(Kind::Kafka), &format!("prefix={prefix}")).await;
+    let node = node(&shared(Kind::Kafka), &format!("prefix={prefix}&connect_timeout=30s")).await;
     let found = read(&node, "orders").await.pop().unwrap();
     assert_eq!(found.id.as_str(), format!("1-{}", sent.offset));
     assert_eq!((found.key.as_deref(), &found.payload[..]), (Some("k"), &b"hi"[..]));
@@ -79,7 +80,7 @@ async fn a_native_message_is_delivered_with_all_it_has() {
 #[tokio::test]
 async fn a_native_client_reads_what_a_door_published() {
     let prefix = prefix();
-    let node = node(&shared(Kind::Kafka), &format!("prefix={prefix}&partitions=1")).await;
+    let node = node(&shared(Kind::Kafka), &format!("prefix={prefix}&partitions=1&connect_timeout=30s")).await;
     let event = name("orders");
     node.register(&event, &EventConfig::default()).await.unwrap();
     let mut sent = message("id-1");
@@ -119,7 +120,9 @@ async fn a_mapped_topic_is_the_event_and_outlives_its_registration() {
     let prefix = prefix();
     let topic = format!("{prefix}Legacy_Orders");
     make_topic(&topic).await;
-    let node = node(&shared(Kind::Kafka), &format!("prefix={prefix}gate.&map.orders={topic}")).await;
+    let node =
+        node(&shared(Kind::Kafka), &format!("prefix={prefix}gate.&map.orders={topic}&connect_timeout=30s"))
+            .await;
     let event = name("orders");
     node.publish(&event, vec![message("a")]).await.pop().unwrap().unwrap();
     node.register(&event, &EventConfig::default()).await.unwrap();
@@ -131,7 +134,7 @@ async fn a_mapped_topic_is_the_event_and_outlives_its_registration() {
 
 #[tokio::test]
 async fn what_another_node_wrote_is_a_duplicate_here() {
-    let options = format!("prefix={}&dedup=strict", prefix());
+    let options = format!("prefix={}&dedup=strict&connect_timeout=30s", prefix());
     let url = shared(Kind::Kafka);
     let (one, two) = (node(&url, &options).await, node(&url, &options).await);
     let event = name("orders");

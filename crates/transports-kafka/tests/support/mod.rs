@@ -1,5 +1,6 @@
 //! What the tests of Kafka share.
 #![allow(dead_code, reason = "not every test needs all of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,10 +30,16 @@ pub(crate) fn name(name: &str) -> EventName {
     EventName::new(name).unwrap()
 }
 
-/// A registered event.
+/// A registered event; a broker that has just started takes it in a moment.
 pub(crate) async fn event(node: &KafkaTransport, of: &str) -> EventName {
     let event = name(of);
-    node.register(&event, &EventConfig::default()).await.unwrap();
+    let registered = async {
+        while let Err(error) = node.register(&event, &EventConfig::default()).await {
+            assert!(error.kind().is_transient(), "{error:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, registered).await.expect("the broker takes events");
     event
 }
 
