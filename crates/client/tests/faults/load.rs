@@ -47,6 +47,7 @@ pub(crate) struct Load {
     stop: AtomicBool,
     done: AtomicBool,
     publishing: AtomicUsize,
+    subscribed: AtomicUsize,
     failed: AtomicUsize,
     attempts: AtomicU32,
     group: Ledger,
@@ -88,6 +89,7 @@ impl Load {
             stop: AtomicBool::default(),
             done: AtomicBool::default(),
             publishing: AtomicUsize::default(),
+            subscribed: AtomicUsize::default(),
             failed: AtomicUsize::default(),
             attempts: AtomicU32::default(),
             group: Ledger::default(),
@@ -124,6 +126,10 @@ impl Load {
     /// The law that was broken.
     pub(crate) async fn under(&self, harm: impl Future<Output = ()>) -> Verdict<Sum> {
         let end = async {
+            // The workers, the consumer and the live subscription.
+            while self.subscribed.load(Ordering::SeqCst) < WORKERS + 2 {
+                tokio::time::sleep(POLL).await;
+            }
             harm.await;
             self.stop.store(true, Ordering::SeqCst);
             let settled = async {
@@ -260,6 +266,7 @@ impl Load {
         let Some(mut subscription) = self.call("subscribe", subscribe).await? else {
             return Err("a subscription could not start before any harm was done".to_owned());
         };
+        self.subscribed.fetch_add(1, Ordering::SeqCst);
         let mut at_work = FuturesUnordered::new();
         while !self.done.load(Ordering::SeqCst) {
             tokio::select! {
@@ -294,6 +301,7 @@ impl Load {
         let Some(mut live) = self.call("subscribe", subscribe).await? else {
             return Err("a subscription could not start before any harm was done".to_owned());
         };
+        self.subscribed.fetch_add(1, Ordering::SeqCst);
         let mut last: Option<Cursor> = None;
         while !self.done.load(Ordering::SeqCst) {
             match timeout(POLL, live.next()).await {

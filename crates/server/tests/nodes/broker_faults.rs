@@ -21,7 +21,7 @@ const SPOILT: Duration = Duration::from_millis(1500);
 
 /// A lease that outlives what the broker does: one that ran out in between may be given to another while its ack is on
 /// the way.
-const LEASE: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(20);
 
 const EVENT: &str = "orders";
 
@@ -163,7 +163,7 @@ pub(crate) async fn a_broker_that_is_away_at_the_start_is_told_or_waited_for(bac
     let Output { status, stderr, .. } = block_in_place(|| serve().output()).unwrap();
     assert_eq!(status.code(), Some(69), "{}", String::from_utf8_lossy(&stderr));
     let url = broker.url();
-    let node = tokio::task::spawn_blocking(move || Node::waiting(&url));
+    let node = tokio::task::spawn_blocking(move || Node::serve(&url));
     tokio::time::sleep(SPOILT).await;
     block_in_place(|| broker.start()).unwrap();
     node.await.unwrap().register(EVENT).await;

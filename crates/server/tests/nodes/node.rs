@@ -30,20 +30,14 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts one on the broker at `url`, and waits until it is ready.
+    /// Starts one on the broker at `url`, which may not be there yet, and waits until it is ready.
     pub(crate) fn serve(url: &str) -> Self {
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self::ready(url, &mut command(url, [anywhere, anywhere]))
+        Self::serve_at(url, [anywhere, anywhere])
     }
 
-    /// The same, where the broker may not be there yet.
-    pub(crate) fn waiting(url: &str) -> Self {
-        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self::ready(url, command(url, [anywhere, anywhere]).arg("--wait"))
-    }
-
-    fn ready(url: &str, command: &mut Command) -> Self {
-        let mut process = command.spawn().expect("the gateway starts");
+    fn serve_at(url: &str, addresses: [SocketAddr; 2]) -> Self {
+        let mut process = command(url, addresses).arg("--wait").spawn().expect("the gateway starts");
         let stderr = process.stderr.take().expect("its log");
         let (send, addresses) = mpsc::channel();
         thread::spawn(move || {
@@ -85,7 +79,7 @@ impl Node {
 
     /// Starts it again, at the same addresses.
     pub(crate) fn start_again(&mut self) {
-        *self = Self::ready(&self.url, &mut command(&self.url, [self.http, self.grpc]));
+        *self = Self::serve_at(&self.url, [self.http, self.grpc]);
     }
 
     /// A call over REST.
@@ -94,7 +88,16 @@ impl Node {
     }
 
     pub(crate) async fn register(&self, event: &str) {
-        self.call("POST", &format!("/v1/events/{event}")).send().await.expect(200);
+        let register = async || self.call("POST", &format!("/v1/events/{event}")).send().await;
+        let mut answer = register().await;
+        // A broker that has just started may not be quite there.
+        for _ in 0..4 {
+            if answer.status < 500 {
+                break;
+            }
+            answer = register().await;
+        }
+        answer.expect(200);
     }
 
     pub(crate) async fn try_publish(&self, event: &str, text: &str) -> Answer {
