@@ -43,11 +43,12 @@ impl Harness for Nats {
         Some(self.open().await)
     }
 
-    /// Three servers that agree on every message, on a machine that does other things as well, take their time.
+    /// What comes back takes several round trips to a server that shares the machine with all tests; three servers that
+    /// agree on every message take longer.
     fn pace(&self, time: Time) -> Pace {
         let pace = Pace::of(time);
         if self.config.replicas == 1 {
-            return pace;
+            return Pace { slack: pace.slack * 2, ..pace };
         }
         Pace {
             slack: pace.slack * 5,
