@@ -1,10 +1,13 @@
 //! Records as messages and messages as records: the payload as it is, everything else in headers.
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use busgate_core::{Message, MessageId, Metadata, Timestamp};
 use bytes::Bytes;
-use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
 
 use crate::producer::Draft;
 
@@ -89,7 +92,7 @@ pub(crate) fn message(record: &BorrowedMessage<'_>) -> Message {
     let (mut id, mut source, mut content_type) = (None, String::new(), None);
     let mut time = record.timestamp().to_millis();
     let mut metadata = Metadata::new();
-    for header in record.headers().into_iter().flat_map(Headers::iter) {
+    for header in record.headers().into_iter().flat_map(readable) {
         let Some(value) = header.value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
         match header.key {
             ID => id = MessageId::new(value).ok(),
@@ -118,8 +121,15 @@ pub(crate) fn message(record: &BorrowedMessage<'_>) -> Message {
 /// The id alone, for whoever needs no more; `None` for a record that has none of ours.
 pub(crate) fn id(record: &BorrowedMessage<'_>) -> Option<MessageId> {
     let headers = record.headers()?;
-    let header = headers.iter().find(|header| header.key == ID)?;
+    let header = readable(headers).find(|header| header.key == ID)?;
     MessageId::new(std::str::from_utf8(header.value?).ok()?).ok()
+}
+
+/// The headers whose names are text. The driver panics at any other, which a client in any language may write: it must not
+/// take the reader of a topic with it.
+fn readable(headers: &BorrowedHeaders) -> impl Iterator<Item = Header<'_, &[u8]>> {
+    let read = |at| catch_unwind(AssertUnwindSafe(|| headers.try_get(at)));
+    (0..headers.count()).filter_map(move |at| read(at).ok().flatten())
 }
 
 /// The id of a record that has none: the same on every node and at every reading.
