@@ -1,5 +1,7 @@
 //! Publishes, takes and acks through the transport and through the plain driver, with the same batches on the same server.
 //!
+//! Beside the rates it tells how much of the server's own time a message takes: that does not depend on what else runs.
+//!
 //!     cargo run --release -p busgate-transports-redis --example throughput -- redis://127.0.0.1:6379
 #![allow(
     clippy::print_stdout,
@@ -33,24 +35,57 @@ async fn main() {
             if round == 0 {
                 continue;
             }
-            for (what, native, ours) in [
-                ("publish", native.0, ours.0),
-                ("take and ack", native.1, ours.1),
-                ("publish one by one, 256 at a time", native.2, ours.2),
-            ] {
-                let rate = |taken: Duration| COUNT as f64 / taken.as_secs_f64() / 1000.0;
-                let (native, ours) = (rate(native), rate(ours));
+            let phases = ["publish", "take and ack", "publish one by one, 256 at a time"];
+            for ((what, native), ours) in phases.into_iter().zip(native).zip(ours) {
+                let (driver, transport) = (native.rate(), ours.rate());
                 println!(
-                    "{size} bytes, {what}: driver {native:.0} k/s, transport {ours:.0} k/s, {:.2}",
-                    ours / native
+                    "{size} bytes, {what}: driver {driver:.0} k/s ({:.1} us), transport {transport:.0} k/s ({:.1} us), {:.2}",
+                    native.server_micros(),
+                    ours.server_micros(),
+                    transport / driver
                 );
             }
         }
     }
 }
 
-async fn together<F: Future<Output = ()> + Send + 'static>(calls: impl Iterator<Item = F>) -> Duration {
-    let started = Instant::now();
+/// How long a phase took, and how much of the server's time.
+#[derive(Clone, Copy)]
+struct Taken {
+    time: Duration,
+    server: f64,
+}
+
+impl Taken {
+    fn rate(self) -> f64 {
+        COUNT as f64 / self.time.as_secs_f64() / 1000.0
+    }
+
+    fn server_micros(self) -> f64 {
+        self.server * 1e6 / COUNT as f64
+    }
+}
+
+/// The seconds that the server has worked so far.
+async fn worked(connection: &mut MultiplexedConnection) -> f64 {
+    let info: String = redis::cmd("INFO").arg("cpu").query_async(connection).await.unwrap();
+    let used = |line: &str| {
+        line.strip_prefix("used_cpu_user:")
+            .or_else(|| line.strip_prefix("used_cpu_sys:"))?
+            .trim()
+            .parse::<f64>()
+            .ok()
+    };
+    info.lines().filter_map(used).sum()
+}
+
+async fn measured(connection: &mut MultiplexedConnection, phase: impl Future<Output = ()>) -> Taken {
+    let (started, before) = (Instant::now(), worked(connection).await);
+    phase.await;
+    Taken { time: started.elapsed(), server: worked(connection).await - before }
+}
+
+async fn together<F: Future<Output = ()> + Send + 'static>(calls: impl Iterator<Item = F>) {
     let tasks = Tasks::new();
     let done = calls.map(|call| {
         let (done, waits) = tokio::sync::oneshot::channel();
@@ -63,10 +98,9 @@ async fn together<F: Future<Output = ()> + Send + 'static>(calls: impl Iterator<
     for done in join_all(done.collect::<Vec<_>>()).await {
         done.unwrap();
     }
-    started.elapsed()
 }
 
-async fn native(url: &str, size: usize) -> (Duration, Duration, Duration) {
+async fn native(url: &str, size: usize) -> [Taken; 3] {
     let client = Client::open(url).unwrap();
     let connection = client.get_multiplexed_async_connection().await.unwrap();
     let payload = Arc::new(vec![b'x'; size]);
@@ -82,7 +116,7 @@ async fn native(url: &str, size: usize) -> (Duration, Duration, Duration) {
     };
     let mut first = connection.clone();
     redis::cmd("DEL").arg("bench.native").exec_async(&mut first).await.unwrap();
-    let publish = together((0..LANES).map(|lane| {
+    let phase = together((0..LANES).map(|lane| {
         let (mut connection, payload) = (connection.clone(), Arc::clone(&payload));
         async move {
             for batch in 0..COUNT / LANES / BATCH {
@@ -91,14 +125,15 @@ async fn native(url: &str, size: usize) -> (Duration, Duration, Duration) {
                 pipeline.exec_async(&mut connection).await.unwrap();
             }
         }
-    }))
-    .await;
+    }));
+    let mut meter = connection.clone();
+    let publish = measured(&mut meter, phase).await;
     let create = redis::cmd("XGROUP").arg(&["CREATE", "bench.native", "g", "0"]).take();
     create.exec_async(&mut first).await.unwrap();
-    let started = Instant::now();
-    while take_native(&mut first).await > 0 {}
-    let take = started.elapsed();
-    let single = together((0..256).map(|task| {
+
+    let take = measured(&mut meter, async { while take_native(&mut first).await > 0 {} }).await;
+
+    let phase = together((0..256).map(|task| {
         let (mut connection, payload) = (connection.clone(), Arc::clone(&payload));
         async move {
             for nth in 0..COUNT / 256 {
@@ -107,10 +142,10 @@ async fn native(url: &str, size: usize) -> (Duration, Duration, Duration) {
                 pipeline.exec_async(&mut connection).await.unwrap();
             }
         }
-    }))
-    .await;
+    }));
+    let single = measured(&mut meter, phase).await;
     redis::cmd("DEL").arg("bench.native").exec_async(&mut first).await.unwrap();
-    (publish, take, single)
+    [publish, take, single]
 }
 
 async fn take_native(connection: &mut MultiplexedConnection) -> usize {
@@ -133,8 +168,9 @@ async fn take_native(connection: &mut MultiplexedConnection) -> usize {
     entries.len()
 }
 
-async fn ours(url: &str, size: usize) -> (Duration, Duration, Duration) {
+async fn ours(url: &str, size: usize) -> [Taken; 3] {
     let transport = RedisTransport::connect(url.parse::<RedisConfig>().unwrap()).await.unwrap();
+    let mut meter = Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
     let event = EventName::new("bench.ours").unwrap();
     let _ = transport.unregister(&event).await;
     transport.register(&event, &EventConfig::default()).await.unwrap();
@@ -142,7 +178,7 @@ async fn ours(url: &str, size: usize) -> (Duration, Duration, Duration) {
     let message = |payload: &bytes::Bytes, id: usize| {
         Message::new(MessageId::new(format!("message-{id:016}")).unwrap(), payload.clone())
     };
-    let publish = together((0..LANES).map(|lane| {
+    let phase = together((0..LANES).map(|lane| {
         let (transport, event, payload) = (Arc::clone(&transport), event.clone(), payload.clone());
         async move {
             for batch in 0..COUNT / LANES / BATCH {
@@ -151,10 +187,10 @@ async fn ours(url: &str, size: usize) -> (Duration, Duration, Duration) {
                 assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(|receipt| !receipt.duplicate)));
             }
         }
-    }))
-    .await;
-    let take = take_ours(&transport, &event).await;
-    let single = together((0..256).map(|task| {
+    }));
+    let publish = measured(&mut meter, phase).await;
+    let take = measured(&mut meter, take_ours(&transport, &event)).await;
+    let phase = together((0..256).map(|task| {
         let (transport, event, payload) = (Arc::clone(&transport), event.clone(), payload.clone());
         async move {
             for nth in 0..COUNT / 256 {
@@ -163,16 +199,16 @@ async fn ours(url: &str, size: usize) -> (Duration, Duration, Duration) {
                 assert!(answers.iter().all(Result::is_ok));
             }
         }
-    }))
-    .await;
+    }));
+    let single = measured(&mut meter, phase).await;
     transport.unregister(&event).await.unwrap();
-    (publish, take, single)
+    [publish, take, single]
 }
 
-async fn take_ours(transport: &Arc<RedisTransport>, event: &EventName) -> Duration {
+async fn take_ours(transport: &Arc<RedisTransport>, event: &EventName) {
     let mut options = SubscribeOptions::pool(GroupName::default(), Start::Beginning);
     options.max_in_flight = 1024;
-    let started = Instant::now();
+
     let mut works = Arc::clone(transport).subscribe(event, options).await.unwrap();
     let (mut left, mut batch) = (COUNT / LANES / BATCH * BATCH * LANES, Vec::new());
     while left > 0 {
@@ -184,5 +220,4 @@ async fn take_ours(transport: &Arc<RedisTransport>, event: &EventName) -> Durati
             assert!(answers.iter().all(Result::is_ok));
         }
     }
-    started.elapsed()
 }
