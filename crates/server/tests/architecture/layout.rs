@@ -30,7 +30,7 @@ const TOP: [&str; 17] = [
 pub(super) const TRANSPORTS: [&str; 5] = ["kafka", "log", "memory", "nats", "redis"];
 
 /// The files of every transport, beside what is its own.
-const TRANSPORT: [&str; 7] = ["codec", "config", "error", "lease", "lib", "reader", "transport"];
+const TRANSPORT: [&str; 8] = ["README", "codec", "config", "error", "lease", "lib", "reader", "transport"];
 
 /// What stands at the top of the list of tracked files and should not, and what should and does not.
 fn misplaced(tracked: &str) -> Vec<String> {
@@ -46,9 +46,11 @@ fn missing(files: &BTreeSet<String>) -> Vec<&'static str> {
     TRANSPORT.into_iter().filter(|name| !files.contains(*name)).collect()
 }
 
-fn modules(package: &Path) -> BTreeSet<String> {
+/// What a package has: its page, and its modules.
+fn files(package: &Path) -> BTreeSet<String> {
     let stem = |path: &std::path::PathBuf| Some(path.file_stem()?.to_str()?.to_owned());
-    entries(&package.join("src")).iter().filter_map(stem).collect()
+    let page = Some(package.join("README.md")).filter(|page| page.is_file());
+    page.iter().chain(&entries(&package.join("src"))).filter_map(stem).collect()
 }
 
 #[test]
@@ -63,7 +65,7 @@ fn the_top_level_is_fixed() {
 #[test]
 fn every_transport_has_the_same_files() {
     for transport in TRANSPORTS {
-        let missing = missing(&modules(&root().join("crates").join(format!("transports-{transport}"))));
+        let missing = missing(&files(&root().join("crates").join(format!("transports-{transport}"))));
         assert!(missing.is_empty(), "transports-{transport} lacks {missing:?}");
     }
 }
@@ -74,5 +76,5 @@ fn the_layout_sees_a_breach() {
     assert_eq!(misplaced(&tracked), ["notes.md does not belong at the top"]);
     assert_eq!(misplaced(&TOP[1..].join("\n")), [".cargo is missing at the top"]);
     let incomplete = TRANSPORT.iter().skip(1).map(ToString::to_string).collect();
-    assert_eq!(missing(&incomplete), ["codec"]);
+    assert_eq!(missing(&incomplete), ["README"]);
 }
