@@ -10,6 +10,7 @@ mod relay;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use busgate_core::{Effect, Error, ErrorKind, EventName, Holder, Result, Settled, Settlement, Verb};
+use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::relay::Relay;
@@ -22,16 +23,19 @@ use crate::{
 /// How long the first question to other nodes waits for its answer; later ones wait longer.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
+/// How long a question has to stay unanswered before this node joins the group itself.
+const SILENCE: Duration = Duration::from_millis(400);
+
 /// The longest wait of one question.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// The answers of a batch, in its order.
-type Answers = Vec<Option<Result<Settled>>>;
+/// The answers so far, by their place in the batch.
+type Answers = HashMap<usize, Result<Settled>>;
 
 impl Groups {
     /// Settles; the answers are in the order of the settlements.
     pub(crate) async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
-        let mut answers: Answers = batch.iter().map(|_| None).collect();
+        let mut answers = Answers::with_capacity(batch.len());
         let mut by_holder: HashMap<(&EventName, &Holder), Vec<Ask>> = HashMap::new();
         for (index, settlement) in batch.iter().enumerate() {
             let Settlement { token, verb } = settlement;
@@ -44,34 +48,34 @@ impl Groups {
                     let ask = Ask { index, entry, epoch: token.epoch, verb: verb.clone() };
                     by_holder.entry((&token.event, &token.holder)).or_default().push(ask);
                 }
-                Err(error) => put(&mut answers, index, Err(error)),
+                Err(error) => drop(answers.insert(index, Err(error))),
             }
         }
-        for ((event, holder), asks) in by_holder {
-            self.settle_of(event, holder, asks, &mut answers).await;
+        let all = by_holder.into_iter().map(|((event, holder), asks)| self.settle_of(event, holder, asks));
+        for settled in join_all(all).await {
+            answers.extend(settled);
         }
         let silent = || Err(Error::internal("no answer to a settlement"));
-        answers.into_iter().map(|answer| answer.unwrap_or_else(silent)).collect()
+        (0..batch.len()).map(|index| answers.remove(&index).unwrap_or_else(silent)).collect()
     }
 
-    /// Settles what belongs to one holder.
-    async fn settle_of(&self, event: &EventName, holder: &Holder, asks: Vec<Ask>, answers: &mut Answers) {
-        let Some(asks) = self.settle_here(event, holder, asks, answers).await else { return };
+    /// Settles what belongs to one holder, within the time of a call.
+    async fn settle_of(&self, event: &EventName, holder: &Holder, asks: Vec<Ask>) -> Answers {
         let deadline = Instant::now() + self.shared.config.timeout;
         let indexes: Vec<_> = asks.iter().map(|ask| ask.index).collect();
-        let settling = self.settle_anywhere(event, holder, asks, deadline, answers);
+        let mut answers = Answers::with_capacity(asks.len());
+        let settling = self.settle_anywhere(event, holder, asks, deadline, &mut answers);
         let failed = match timeout_at(deadline, settling).await {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return answers,
             Ok(Err(error)) => error,
-            Err(_) => Error::unavailable("no node that reads the message answered in time")
+            Err(_) => Error::unavailable("no node that reads the message could settle it in time")
                 .with_effect(Effect::Unknown)
                 .with_retry_after(RETRY),
         };
         for index in indexes {
-            if answers.get(index).is_some_and(Option::is_none) {
-                put(answers, index, Err(failed.clone()));
-            }
+            answers.entry(index).or_insert_with(|| Err(failed.clone()));
         }
+        answers
     }
 
     /// Settles what is read here; the rest, if there is any.
@@ -84,9 +88,9 @@ impl Groups {
     ) -> Option<Vec<Ask>> {
         if let Some(crew) = self.find(event, holder) {
             for (index, settled) in settle_with(&crew, &asks).await {
-                put(answers, index, Ok(settled));
+                answers.insert(index, Ok(settled));
             }
-            asks.retain(|ask| answers.get(ask.index).is_some_and(Option::is_none));
+            asks.retain(|ask| !answers.contains_key(&ask.index));
         }
         (!asks.is_empty()).then_some(asks)
     }
@@ -96,49 +100,57 @@ impl Groups {
         &self,
         event: &EventName,
         holder: &Holder,
-        mut asks: Vec<Ask>,
+        asks: Vec<Ask>,
         deadline: Instant,
         answers: &mut Answers,
     ) -> Result<()> {
+        let Some(mut asks) = self.settle_here(event, holder, asks, answers).await else { return Ok(()) };
         let found = match self.shared.registry.find(&self.shared, event).await {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             found => Some(found?),
         };
         let is_of_now = |ask: &Ask| found.as_ref().is_some_and(|event| event.life == ask.entry.life);
-        for ask in asks.extract_if(.., |ask| !is_of_now(ask)) {
-            put(answers, ask.index, Ok(Settled::Unknown));
-        }
+        answers.extend(asks.iter().filter(|ask| !is_of_now(ask)).map(unknown));
+        asks.retain(is_of_now);
         let Some(found) = found.filter(|_| !asks.is_empty()) else { return Ok(()) };
         self.relay.open(&self.shared).await?;
-        let (call, mut wait) = (self.relay.call(), FIRST_WAIT);
+        let (mut call, mut wait) = (self.relay.call(), FIRST_WAIT);
         loop {
-            if let Some(crew) = self.find(event, holder) {
-                // One that is just joining may get the partitions.
-                let _ = timeout_at(deadline, crew.opened()).await;
-            }
-            let Some(rest) = self.settle_here(event, holder, asks, answers).await else { return Ok(()) };
             let until = (Instant::now() + wait).min(deadline);
-            let asked = self.relay.ask(&self.shared, &call, event, holder, &rest, until).await?;
-            for (index, settled) in asked.settled {
-                put(answers, index, Ok(settled));
-            }
-            asks = rest;
-            asks.retain(|ask| answers.get(ask.index).is_some_and(Option::is_none));
+            let asked = self.relay.ask(&self.shared, &mut call, event, holder, &asks, until).await?;
+            answers.extend(asked.settled.into_iter().map(|(index, settled)| (index, Ok(settled))));
+            asks.retain(|ask| !answers.contains_key(&ask.index));
             if asks.is_empty() {
                 return Ok(());
             }
-            if !asked.is_heard && self.find(event, holder).is_none() {
+            // Whoever joins moves partitions: not before it is sure that nobody answers.
+            if !asked.is_heard && wait >= SILENCE && self.find(event, holder).is_none() {
                 match self.visit(&found, holder).await {
                     Err(error) if error.kind() == ErrorKind::NotFound => {
-                        asks.iter().for_each(|ask| put(answers, ask.index, Ok(Settled::Unknown)));
+                        answers.extend(asks.iter().map(unknown));
                         return Ok(());
                     }
                     visited => visited?,
                 }
             }
+            if let Some(crew) = self.find(event, holder) {
+                // One that is just joining may get the partitions.
+                let _ = timeout_at(deadline, crew.opened()).await;
+            }
+            // What another node did of this call would be stale here.
+            answers.extend(call.late().into_iter().map(|(index, settled)| (index, Ok(settled))));
+            asks.retain(|ask| !answers.contains_key(&ask.index));
+            match self.settle_here(event, holder, asks, answers).await {
+                Some(rest) => asks = rest,
+                None => return Ok(()),
+            }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
+}
+
+fn unknown(ask: &Ask) -> (usize, Result<Settled>) {
+    (ask.index, Ok(Settled::Unknown))
 }
 
 /// Settles with a crew of this node what it reads; an answer that has to last is given once it does.
@@ -151,10 +163,4 @@ pub(crate) async fn settle_with(crew: &Arc<Crew>, asks: &[Ask]) -> Vec<(usize, S
         answers.extend(settling.pending);
     }
     answers
-}
-
-fn put(answers: &mut [Option<Result<Settled>>], index: usize, answer: Result<Settled>) {
-    if let Some(slot) = answers.get_mut(index) {
-        *slot = Some(answer);
-    }
 }

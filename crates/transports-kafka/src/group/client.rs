@@ -12,7 +12,7 @@ use std::{
 use busgate_core::{Error, Result};
 use parking_lot::Mutex;
 use rdkafka::{
-    ClientContext, TopicPartitionList,
+    ClientContext, Message as _, TopicPartitionList,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::{
         BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol,
@@ -170,8 +170,13 @@ impl Client {
             let before = self.inbox.len();
             match self.consumer.poll(std::time::Duration::ZERO) {
                 Some(Err(error)) => return Some(error),
-                // A message that was on its way before its partition had a queue of its own is fetched again.
-                Some(Ok(_)) => idle = 0,
+                // It was on its way before its partition had a queue of its own: it is fetched again.
+                Some(Ok(record)) => {
+                    idle = 0;
+                    if let Err(error) = self.seek(record.partition(), record.offset().cast_unsigned()) {
+                        tracing::warn!(%error, "a message came astray");
+                    }
+                }
                 None if self.inbox.len() > before => idle = 0,
                 None => idle += 1,
             }

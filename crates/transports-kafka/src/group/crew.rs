@@ -19,7 +19,7 @@ use super::{
     lag::Stand,
     state::{Ask, End, Settling, State, Wakes},
 };
-use crate::{error::closed, event::Event, lease::Entry, shared::Shared};
+use crate::{asker::Bounds, error::closed, event::Event, lease::Entry, shared::Shared};
 
 /// A group or named consumer on this node.
 #[derive(Debug)]
@@ -136,6 +136,22 @@ impl Crew {
         drop(state);
         self.wake(wakes);
         Ok(())
+    }
+
+    /// Where reading a partition goes on that it can't go on with. One that ends before that was made anew, or cut off.
+    pub(super) fn go_on(&self, partition: i32, bounds: Bounds, begins: &[i64]) -> Option<u64> {
+        let begin = u64::try_from(bounds.begin).unwrap_or(0);
+        let mut state = self.state.lock();
+        let track = state.tracks.get_mut(&partition)?;
+        if track.position() <= u64::try_from(bounds.end).unwrap_or(0) {
+            return Some(track.position().max(begin));
+        }
+        track.restart(begin, Instant::now());
+        match self.event.gap(None, begins) {
+            Ok(gap) => state.gaps.push_back(gap),
+            Err(error) => tracing::warn!(%error, group = self.id, "a gap can't be told"),
+        }
+        Some(begin)
     }
 
     /// Lets a subscription go.

@@ -42,6 +42,9 @@ const JOINING: Duration = Duration::from_secs(3);
 /// How often the pump looks without being told to.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How many errors are looked at in one turn.
+const MAX_ERRORS: usize = 100;
+
 /// The task's own part of a crew.
 pub(super) struct Pump {
     crew: Arc<Crew>,
@@ -172,7 +175,7 @@ impl Pump {
 
     /// One look at everything; whether there is more at once.
     async fn turn(&mut self) -> bool {
-        if let Some(error) = self.client.serve() {
+        for error in std::iter::from_fn(|| self.client.serve()).take(MAX_ERRORS).collect::<Vec<_>>() {
             tracing::debug!(%error, group = self.crew.id, "a group is held up");
             match fatal(error) {
                 Some(Fatal::NotLed) => {

@@ -97,7 +97,6 @@ pub(super) struct State {
     pub(super) tracks: BTreeMap<i32, Track>,
     seats: HashMap<u64, Seat>,
     idle: VecDeque<u64>,
-    latest: u64,
     /// The partition that was served last.
     turn: i32,
     waiters: Vec<Waiter>,
@@ -121,7 +120,6 @@ impl State {
             tracks: BTreeMap::new(),
             seats: HashMap::new(),
             idle: VecDeque::new(),
-            latest: 0,
             turn: -1,
             waiters: Vec::new(),
             policy: Arc::new(policy),
@@ -158,7 +156,6 @@ impl State {
         // Attempts are not limited here: who is over this transport does that.
         let policy = Arc::new(RetryPolicy { max_deliver: u32::MAX, ..options.retry.clone() });
         self.policy = Arc::clone(&policy);
-        self.latest = member;
         let window = options.max_in_flight;
         let seat = Seat { policy, window, leased: 0, waker: None, is_idle: false, is_settled: false };
         self.seats.insert(member, seat);
@@ -238,8 +235,7 @@ impl State {
         let (partition, taken, deadline, is_low) = found?;
         seat.leased += 1;
         self.turn = partition;
-        // Reading goes on when the stock is low; it does not need to be told more than once.
-        wakes.pump |= is_low && taken.offset % 256 == 0;
+        wakes.pump |= is_low;
         self.arm(deadline, wakes);
         self.arm(Some(now.at + DELIVERED), wakes);
         Some((partition, taken))

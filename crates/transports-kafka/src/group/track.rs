@@ -40,6 +40,8 @@ pub(super) struct Track {
     due: Option<Instant>,
     /// How much a commit may tell.
     limit: usize,
+    /// Whether reading stopped for want of room.
+    is_full: bool,
 }
 
 impl Track {
@@ -68,6 +70,7 @@ impl Track {
             position: offset,
             due: Some(Instant::now()),
             limit,
+            is_full: false,
         }
     }
 
@@ -102,15 +105,31 @@ impl Track {
         self.position
     }
 
-    /// Whether more is to be read.
-    pub(super) fn has_room(&self) -> bool {
-        let ahead = self.position.saturating_sub(self.group.frontier());
-        ahead < AHEAD && (self.weight < MAX_WEIGHT || self.messages.is_empty())
+    /// Whether more is to be read. If not, [`Track::is_low`] tells when.
+    pub(super) fn has_room(&mut self) -> bool {
+        let has_room = self.ahead() < AHEAD && (self.weight < MAX_WEIGHT || self.messages.is_empty());
+        self.is_full = !has_room;
+        has_room
     }
 
-    /// Whether so little is read ahead that reading had better go on.
-    pub(super) fn is_low(&self) -> bool {
-        self.position.saturating_sub(self.group.frontier()) < AHEAD / 2
+    /// Whether reading stopped, and had better go on; it says so once.
+    pub(super) fn is_low(&mut self) -> bool {
+        let is_low = self.is_full && self.ahead() < AHEAD / 2 && self.weight < MAX_WEIGHT / 4 * 3;
+        self.is_full &= !is_low;
+        is_low
+    }
+
+    fn ahead(&self) -> u64 {
+        self.position.saturating_sub(self.group.frontier())
+    }
+
+    /// Begins anew at this offset: the partition was made anew, or cut off.
+    pub(super) fn restart(&mut self, begin: u64, now: Instant) {
+        self.author.generation += 1;
+        self.group = Group::new(begin, self.author.generation).with_confirmed_order();
+        self.messages.clear();
+        (self.weight, self.position) = (0, begin);
+        self.soil(now);
     }
 
     /// Takes a message in.

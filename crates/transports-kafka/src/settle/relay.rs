@@ -55,9 +55,30 @@ pub(crate) struct Relay {
     groups: Weak<Groups>,
 }
 
-/// A call that may be asked several times.
+/// A call that may be asked several times. Answers count until it is dropped, however late they come.
 #[derive(Debug)]
-pub(crate) struct Call(u64);
+pub(crate) struct Call {
+    number: u64,
+    answers: mpsc::UnboundedReceiver<Fates>,
+    state: Arc<Heard>,
+}
+
+impl Call {
+    /// What was answered since the last question.
+    pub(crate) fn late(&mut self) -> Fates {
+        let mut settled = Fates::new();
+        while let Ok(more) = self.answers.try_recv() {
+            settled.extend(more);
+        }
+        settled
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.state.calls.lock().remove(&self.number);
+    }
+}
 
 /// What a question brought.
 #[derive(Debug, Default)]
@@ -124,26 +145,27 @@ impl Relay {
 
     /// A call: what is asked again under it is answered once.
     pub(crate) fn call(&self) -> Call {
-        Call(self.calls.fetch_add(1, Ordering::Relaxed))
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let (heard, answers) = mpsc::unbounded_channel();
+        self.state.calls.lock().insert(number, heard);
+        Call { number, answers, state: Arc::clone(&self.state) }
     }
 
     /// Asks whoever reads these messages to settle them, and listens until all are, or it is time.
     pub(crate) async fn ask(
         &self,
         shared: &Shared,
-        call: &Call,
+        call: &mut Call,
         event: &EventName,
         holder: &Holder,
         asks: &[Ask],
         until: Instant,
     ) -> Result<Asked> {
-        let (heard, mut answers) = mpsc::unbounded_channel();
-        self.state.calls.lock().insert(call.0, heard);
         let told = Told::Ask { event: event.clone(), holder: holder.clone(), asks: asks.to_vec() };
+        self.tell(shared, call.number, told).await?;
         let mut asked = Asked::default();
-        let sent = self.tell(shared, call.0, told).await;
-        while sent.is_ok() && asked.settled.len() < asks.len() {
-            match timeout_at(until, answers.recv()).await {
+        while asked.settled.len() < asks.len() {
+            match timeout_at(until, call.answers.recv()).await {
                 Ok(Some(settled)) => {
                     asked.is_heard = true;
                     asked.settled.extend(settled);
@@ -151,8 +173,7 @@ impl Relay {
                 Ok(None) | Err(_) => break,
             }
         }
-        self.state.calls.lock().remove(&call.0);
-        sent.map(|()| asked)
+        Ok(asked)
     }
 
     /// Tells all nodes that a named consumer subscribed here, and waits until that has its place among all that is told.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Pump;
 use crate::{
+    asker::Bounds,
     codec,
     group::{state::Wakes, track::Track},
 };
@@ -16,14 +17,14 @@ use crate::{
 const BATCH: usize = 512;
 
 /// An answer to where the partitions begin.
-pub(super) type Begins = Pin<Box<dyn Future<Output = Result<Vec<i64>>> + Send>>;
+pub(super) type Begins = Pin<Box<dyn Future<Output = Result<Vec<Bounds>>> + Send>>;
 
 impl Pump {
     /// Takes messages in; whether there are more.
     pub(super) fn read(&mut self) -> bool {
         let mut is_busy = false;
         for (partition, queue) in &self.queues {
-            if !self.crew.state.lock().tracks.get(partition).is_some_and(Track::has_room) {
+            if !self.crew.state.lock().tracks.get_mut(partition).is_some_and(Track::has_room) {
                 continue;
             }
             let mut batch = Vec::new();
@@ -63,25 +64,27 @@ impl Pump {
 
     /// Finds out where partitions begin that retention has passed by.
     pub(super) fn look(&mut self) {
-        if self.passed.is_empty() || self.begins.is_some() {
+        // What is missing is told to a member: with none it would be forgotten with the crew.
+        if self.passed.is_empty() || self.begins.is_some() || self.crew.members() == 0 {
             return;
         }
         let (shared, event) = (Arc::clone(&self.crew.shared), Arc::clone(&self.crew.event));
-        let asked = async move { shared.asker.begins(&event.topic, event.partitions()).await };
+        let asked = async move { shared.asker.bounds(&event.topic, event.partitions()).await };
         self.begins = Some(Box::pin(asked));
     }
 
-    pub(super) fn pass_by(&mut self, begins: Result<Vec<i64>>) {
+    pub(super) fn pass_by(&mut self, bounds: Result<Vec<Bounds>>) {
         self.begins = None;
-        let Ok(begins) = begins else { return };
+        let Ok(bounds) = bounds else { return };
+        let begins: Vec<_> = bounds.iter().map(|bounds| bounds.begin).collect();
         if let Err(error) = self.crew.trim(&begins) {
             tracing::warn!(%error, group = self.crew.id, "what retention has taken can't be told");
         }
         for partition in std::mem::take(&mut self.passed) {
-            let begin = usize::try_from(partition).ok().and_then(|index| begins.get(index)).copied();
-            let position = self.crew.state.lock().tracks.get(&partition).map(Track::position);
-            let (Some(begin), Some(position)) = (begin, position) else { continue };
-            let from = position.max(u64::try_from(begin).unwrap_or(0));
+            let Some(bounds) = usize::try_from(partition).ok().and_then(|index| bounds.get(index)) else {
+                continue;
+            };
+            let Some(from) = self.crew.go_on(partition, *bounds, &begins) else { continue };
             if let Err(error) = self.client.seek(partition, from) {
                 tracing::warn!(%error, group = self.crew.id, partition, "a partition is not read");
             }
