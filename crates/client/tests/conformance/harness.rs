@@ -1,4 +1,4 @@
-//! What the suite plays on: a client, TCP, and a gateway over memory, the log or a broker.
+//! What the suite plays on: a client, TCP, and a gateway over memory or the log.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,10 +7,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use busgate_brokers::{Kind, shared};
 use busgate_client::{ClosePolicy, RemoteTransport};
 use busgate_conformance::{Harness, Pace, Stop, Time};
-use busgate_core::{Clock, MessageId, SystemClock, Transport};
+use busgate_core::{Clock, SystemClock, Transport};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
@@ -25,42 +24,29 @@ pub(crate) struct Remote {
     clock: Arc<dyn Clock>,
     directory: Mutex<Option<TempDir>>,
     gateways: Mutex<Vec<Gateway>>,
-    beneath: Beneath,
-}
-
-/// What the gateways are over.
-#[derive(Debug)]
-enum Beneath {
-    Memory,
-    Log,
-    /// The broker at this URL, with names that no other test has.
-    Broker(String),
+    durable: bool,
 }
 
 impl Remote {
     pub(crate) fn over_memory() -> Self {
-        Self::new(Beneath::Memory)
+        Self::new(false)
     }
 
     pub(crate) fn over_log() -> Self {
-        Self::new(Beneath::Log)
+        Self::new(true)
     }
 
-    pub(crate) fn over(broker: Kind) -> Self {
-        Self::new(Beneath::Broker(format!("{}?prefix=t{}.", shared(broker), MessageId::generate())))
-    }
-
-    fn new(beneath: Beneath) -> Self {
+    fn new(durable: bool) -> Self {
         let (directory, gateways) = (Mutex::default(), Mutex::default());
-        Self { clock: SystemClock::shared(), directory, gateways, beneath }
+        Self { clock: SystemClock::shared(), directory, gateways, durable }
     }
 
     async fn start(&self) -> Gateway {
-        match &self.beneath {
-            Beneath::Memory => Gateway::memory().await,
-            Beneath::Log => Gateway::log(&self.fresh_directory(), &self.clock).await,
-            Beneath::Broker(url) => Gateway::broker(url, &self.clock).await,
+        if !self.durable {
+            return Gateway::memory().await;
         }
+        let path = self.fresh_directory();
+        Gateway::log(&path, &self.clock).await
     }
 
     fn fresh_directory(&self) -> PathBuf {
@@ -89,12 +75,12 @@ impl Harness for Remote {
 
     /// Another node over the same back end, and a client of that one.
     async fn open_second(&self, _: &Arc<dyn Transport>) -> Option<Arc<dyn Transport>> {
-        let first = self.gateways.lock().pop().unwrap();
-        let beside = match &self.beneath {
-            Beneath::Broker(_) => self.start().await,
-            Beneath::Memory | Beneath::Log => first.beside().await,
+        let beside = {
+            let first = self.gateways.lock().pop().unwrap();
+            let beside = first.beside().await;
+            self.gateways.lock().push(first);
+            beside
         };
-        self.gateways.lock().push(first);
         Some(self.client(beside).await)
     }
 
@@ -120,9 +106,6 @@ impl Harness for Remote {
                 Gateway::log(&copy, &self.clock).await
             }
             (Stop::Kill, None) => {
-                if matches!(self.beneath, Beneath::Broker(_)) {
-                    gateway.settle_down().await;
-                }
                 drop(gateway);
                 self.start().await
             }
@@ -140,12 +123,7 @@ impl Harness for Remote {
         // after the client did, or later. What it took on its way, on a busy machine, is all that a lease may be short by.
         let pace = Pace::of(time);
         // The back ends play more seeds in suites of their own.
-        let seeds = (if matches!(self.beneath, Beneath::Memory) { 2 } else { 1 }, 1);
-        let pace = Pace { early: pace.early + pace.short / 5, seeds, ..pace };
-        match self.beneath {
-            Beneath::Memory | Beneath::Log => pace,
-            // It looks for leases that ran out every so often, and is on the same machine as everybody who asks it.
-            Beneath::Broker(_) => Pace { slack: pace.slack * 3, ..pace },
-        }
+        let seeds = (if self.durable { 1 } else { 2 }, 1);
+        Pace { early: pace.early + pace.short / 5, seeds, ..pace }
     }
 }
