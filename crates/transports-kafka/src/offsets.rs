@@ -11,9 +11,9 @@
 //! the distance to the one before). All numbers are varints (LEB128), distances zigzag.
 
 mod runs;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::time::Duration;
 
