@@ -51,32 +51,50 @@ enum Plan {
 impl Crew {
     /// Settles a token of this node.
     pub(crate) async fn settle(self: &Arc<Self>, sequence: u64, epoch: u64, verb: &Verb) -> Result<Settled> {
-        let plan = loop {
-            match self.plan(sequence, epoch, verb) {
-                Plan::Later => sleep(MOMENT).await,
-                plan => break plan,
+        loop {
+            let (was, held, answer) = match self.plan(sequence, epoch, verb) {
+                Plan::Later => {
+                    sleep(MOMENT).await;
+                    continue;
+                }
+                Plan::Answer(answer) => return Ok(answer),
+                Plan::Held(entry) => (entry.stand, entry.epoch(), self.settle_held(&entry, verb).await),
+                Plan::Doubtful(entry, was) => (was, epoch, self.settle_by_record(&entry, was, verb).await),
+            };
+            if answer.is_err() {
+                // It is as it was: whoever asks again may be luckier, and its time runs on.
+                self.restore(sequence, held, was);
             }
-        };
-        let (was, answer) = match plan {
-            Plan::Later => return Ok(Settled::Stale),
-            Plan::Answer(answer) => return Ok(answer),
-            Plan::Held(entry) => (entry.stand, self.settle_held(&entry, verb).await),
-            Plan::Doubtful(entry, was) => (was, self.settle_by_record(&entry, was, verb).await),
-        };
-        if answer.is_err() {
-            // It is as it was: whoever asks again may be luckier, and its time runs on.
-            self.restore(sequence, epoch, was);
+            // It came back to this very node meanwhile, which closed its record on the way: nobody has it yet.
+            if matches!(answer, Ok(Settled::Stale)) && self.is_back(sequence, epoch) {
+                continue;
+            }
+            return answer;
         }
-        answer
+    }
+
+    fn is_back(&self, sequence: u64, epoch: u64) -> bool {
+        self.state.lock().entry(sequence).is_some_and(|it| it.previous == Some(epoch))
     }
 
     fn plan(&self, sequence: u64, epoch: u64, verb: &Verb) -> Plan {
         let (now, mut wakes) = (Instant::now(), Wakes::default());
         let mut state = self.state.lock();
         // Every open token of this node is in the state.
-        let Some(entry) = state.entry(sequence).filter(|it| it.epoch() == epoch).cloned() else {
-            return Plan::Answer(Settled::Stale);
-        };
+        let Some(entry) = state.entry(sequence).cloned() else { return Plan::Answer(Settled::Stale) };
+        if entry.epoch() != epoch {
+            let is_open = entry.previous == Some(epoch) && self.is_certain(&entry, now);
+            return match (entry.stand, verb) {
+                (Stand::Admitting, _) if is_open => Plan::Later,
+                (Stand::Ready, Verb::Release { .. }) if is_open => Plan::Answer(Settled::Released),
+                // It came back here, and nobody has taken it: what the last holder says still counts.
+                (Stand::Ready, Verb::Ack | Verb::Nack(_)) if is_open => {
+                    state.busy(sequence, &mut wakes);
+                    Plan::Held(Box::new(entry))
+                }
+                _ => Plan::Answer(Settled::Stale),
+            };
+        }
         match entry.stand {
             Stand::Leased { .. } => {
                 state.busy(sequence, &mut wakes);
@@ -186,6 +204,8 @@ impl Crew {
     fn next_record(&self, entry: &Entry, record: Record, verb: &Verb) -> Record {
         let (epoch, delivered) = (entry.epoch(), entry.delivered.times);
         match verb {
+            // What ran out before is counted already.
+            Verb::Nack(_) if entry.stand == Stand::Ready => Record { delivered, ..record.close(epoch) },
             Verb::Nack(_) => Record { delivered, ..record.count(epoch).close(epoch) },
             Verb::Release { counted: true } => Record { delivered, is_closed: false, ..record.count(epoch) },
             _ => Record { delivered, is_closed: false, ..record },
@@ -208,7 +228,7 @@ impl Crew {
         };
         let due = Some(Instant::now() + delay);
         if let Some(known) = self.state.lock().entry_mut(sequence) {
-            (known.record, known.number) = (record, number);
+            (known.record, known.number, known.message) = (record, number, None);
         }
         // Before the server hears of it: it may be back sooner than the answer. Not told, the server gives it back when
         // it does not hear of it: later than asked for, but never sooner.
@@ -309,6 +329,7 @@ impl Crew {
             touched: Instant::now(),
             generation: u64::MAX,
             stand: Stand::Returned { is_open: true, due: None },
+            previous: None,
             message: None,
             policy: None,
         }

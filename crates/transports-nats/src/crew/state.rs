@@ -106,7 +106,7 @@ impl State {
         let is_fresh = delivered.times <= 1 && sequence > self.seen;
         self.seen = self.seen.max(sequence);
         let mut admission = if is_fresh { Admission::Done } else { Admission::LookUp };
-        let (mut record, mut number) = (Record::default(), 0);
+        let (mut record, mut number, mut previous) = (Record::default(), 0, None);
         if let Some(known) = self.entries.get_mut(&sequence) {
             if known.stand.is_held() {
                 (known.reply, known.touched, known.generation) = (reply, now, generation);
@@ -116,6 +116,7 @@ impl State {
             (record, number) = (known.record, known.number);
             if known.delivered.times + 1 == delivered.times {
                 let is_open = matches!(known.stand, Stand::Returned { is_open: true, .. });
+                previous = is_open.then(|| known.epoch());
                 admission = if is_open { Admission::Close } else { Admission::Linger };
             }
         }
@@ -128,6 +129,7 @@ impl State {
             touched: now,
             generation,
             stand: Stand::Returned { is_open: false, due: None },
+            previous,
             message: Some(message),
             policy: None,
         };
@@ -181,7 +183,7 @@ impl State {
         self.shift(sequence, Stand::Leased { member, deadline }, wakes);
         self.seats.lease(member);
         let entry = self.entries.get_mut(&sequence)?;
-        entry.policy = Some(policy);
+        (entry.policy, entry.previous) = (Some(policy), None);
         let message = entry.message.take()?;
         Some((entry.clone(), message))
     }

@@ -122,3 +122,25 @@ async fn unregistering_ends_subscriptions_on_every_node() {
     let delivery = next(&mut member).await;
     assert_eq!(settle(&a, &delivery, Verb::Ack).await, Settled::Acked);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ack_after_the_end_counts_while_the_message_is_only_read_ahead() {
+    let server = Nats::v2_15().start().unwrap();
+    let transport = connect(&server.url()).await;
+    let event = registered(&transport, "orders").await;
+    let lease = Duration::from_millis(200);
+    let mut member = Arc::clone(&transport).subscribe(&event, workers(lease)).await.unwrap();
+    for (id, verb, wanted) in [
+        ("acked", Verb::Ack, Settled::Acked),
+        ("nacked", Verb::Nack(Nack { delay: Some(lease), error: None }), Settled::Nacked),
+    ] {
+        publish(&transport, &event, id).await;
+        let delivery = next(&mut member).await;
+        // It runs out, and comes back to this node, where nobody asks for it.
+        tokio::time::sleep(lease * 4).await;
+        assert_eq!(settle(&transport, &delivery, verb).await, wanted);
+        assert_eq!(settle(&transport, &delivery, Verb::Ack).await, Settled::Stale);
+    }
+    let again = next(&mut member).await;
+    assert_eq!((again.message.id.as_str(), again.attempt), ("nacked", 2));
+}
