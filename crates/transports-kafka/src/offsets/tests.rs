@@ -262,9 +262,9 @@ fn acked(count: usize, is_done: impl Fn(u64) -> bool) -> (Group, Moment) {
 }
 
 #[test]
-fn a_million_finished_messages_above_a_slow_one_take_a_few_bytes() {
-    let (group, now) = acked(1_000_000, |offset| offset != 0);
-    assert_eq!(group.frontier(), 1_000_000);
+fn many_finished_messages_above_a_slow_one_take_a_few_bytes() {
+    let (group, now) = acked(40_000, |offset| offset != 0);
+    assert_eq!(group.frontier(), 40_000);
     let commit = write(&group, author(7), now, MAX_METADATA).unwrap();
     assert!(commit.offset == 0 && commit.metadata.len() < 60, "{}", commit.metadata);
 }
@@ -274,7 +274,7 @@ fn there_is_always_room() {
     let patterns: [fn(u64) -> bool; 4] =
         [|_| false, |offset| offset % 2 == 0, |offset| offset % 5 != 0, |offset| offset % 3001 != 0];
     for is_done in patterns {
-        let (group, now) = acked(3_000_000, is_done);
+        let (group, now) = acked(40_000, is_done);
         assert!(group.frontier() > 20_000, "{} are enough to stop", group.frontier());
         let commit = write(&group, author(7), now, MAX_METADATA).expect("room");
         let handover = read(commit.offset, &commit.metadata, now).unwrap();
