@@ -120,10 +120,6 @@ impl Crew {
     pub(super) fn trim(&self, begins: &[i64]) -> Result<()> {
         let (now, mut wakes) = (Instant::now(), Wakes::default());
         let mut state = self.state.lock();
-        if state.end.is_some() {
-            // Nobody would be told, and the next crew would not find out.
-            return Ok(());
-        }
         let mut missed = 0;
         for (partition, begin) in (0..).zip(begins) {
             let begin = u64::try_from(*begin).unwrap_or(0);
@@ -142,18 +138,20 @@ impl Crew {
         Ok(())
     }
 
-    /// Begins a partition anew that ends before what was read of it: it was made anew, or cut off.
-    pub(super) fn go_on(&self, partition: i32, bounds: Bounds, begins: &[i64]) {
+    /// Where reading a partition goes on that it can't go on with. One that ends before that was made anew, or cut off.
+    pub(super) fn go_on(&self, partition: i32, bounds: Bounds, begins: &[i64]) -> Option<u64> {
+        let begin = u64::try_from(bounds.begin).unwrap_or(0);
         let mut state = self.state.lock();
-        let Some(track) = state.tracks.get_mut(&partition) else { return };
+        let track = state.tracks.get_mut(&partition)?;
         if track.position() <= u64::try_from(bounds.end).unwrap_or(0) {
-            return;
+            return Some(track.position().max(begin));
         }
-        track.restart(u64::try_from(bounds.begin).unwrap_or(0), Instant::now());
+        track.restart(begin, Instant::now());
         match self.event.gap(None, begins) {
             Ok(gap) => state.gaps.push_back(gap),
             Err(error) => tracing::warn!(%error, group = self.id, "a gap can't be told"),
         }
+        Some(begin)
     }
 
     /// Lets a subscription go.

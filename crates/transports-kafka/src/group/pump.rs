@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use busgate_core::{Error, ErrorKind, Message, Start};
+use busgate_core::{Error, ErrorKind, Start};
 use rdkafka::{
     error::{KafkaError, KafkaResult},
     types::RDKafkaErrorCode as Code,
@@ -56,9 +56,7 @@ pub(super) struct Pump {
     serial: u64,
     joined: Instant,
     error: Option<Error>,
-    /// What was read behind a hole, until it is known what made it.
-    held: HashMap<i32, Vec<(u64, Message)>>,
-    /// Partitions that retention may have passed by, and where they begin now.
+    /// Partitions that retention has passed by, and where they begin now.
     passed: Vec<i32>,
     begins: Option<Begins>,
     /// Whether the group has to be joined in another way.
@@ -103,7 +101,6 @@ impl Pump {
             serial: 0,
             joined: now,
             error: None,
-            held: HashMap::new(),
             passed: Vec::new(),
             begins: None,
             is_to_begin_anew: false,

@@ -2,14 +2,15 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use busgate_core::{Message, Result};
+use busgate_core::Result;
+use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::Instant;
 
 use super::Pump;
 use crate::{
     asker::Bounds,
     codec,
-    group::{Crew, state::Wakes},
+    group::{state::Wakes, track::Track},
 };
 
 /// How many messages are taken in at a time.
@@ -23,12 +24,9 @@ impl Pump {
     pub(super) fn read(&mut self) -> bool {
         let mut is_busy = false;
         for (partition, queue) in &self.queues {
-            let position = {
-                let mut state = self.crew.state.lock();
-                let track = state.tracks.get_mut(partition);
-                track.and_then(|track| track.has_room().then(|| track.position()))
-            };
-            let Some(position) = position.filter(|_| !self.held.contains_key(partition)) else { continue };
+            if !self.crew.state.lock().tracks.get_mut(partition).is_some_and(Track::has_room) {
+                continue;
+            }
             let mut batch = Vec::new();
             while batch.len() < BATCH {
                 match queue.poll(Duration::ZERO) {
@@ -37,6 +35,9 @@ impl Pump {
                         batch.push((offset.cast_unsigned(), codec::message(&record)));
                     }
                     Some(Err(error)) => {
+                        if error.rdkafka_error_code() == Some(Code::AutoOffsetReset) {
+                            self.passed.push(*partition);
+                        }
                         tracing::debug!(%error, group = self.crew.id, partition, "reading is held up");
                         break;
                     }
@@ -44,12 +45,19 @@ impl Pump {
                 }
             }
             is_busy |= batch.len() == BATCH;
-            if goes_on(position, &batch) {
-                take(&self.crew, *partition, batch);
-            } else {
-                self.passed.push(*partition);
-                self.held.insert(*partition, batch);
+            if batch.is_empty() {
+                continue;
             }
+            let mut wakes = Wakes::default();
+            let mut state = self.crew.state.lock();
+            if let Some(track) = state.tracks.get_mut(partition) {
+                for (offset, message) in batch {
+                    track.read(offset, message);
+                }
+            }
+            state.wake_for_work(Instant::now(), &mut wakes);
+            drop(state);
+            wakes.wake();
         }
         is_busy
     }
@@ -73,35 +81,13 @@ impl Pump {
             tracing::warn!(%error, group = self.crew.id, "what retention has taken can't be told");
         }
         for partition in std::mem::take(&mut self.passed) {
-            let bounds = usize::try_from(partition).ok().and_then(|index| bounds.get(index));
-            if let Some(bounds) = bounds {
-                self.crew.go_on(partition, *bounds, &begins);
-            }
-            if let Some(batch) = self.held.remove(&partition) {
-                take(&self.crew, partition, batch);
+            let Some(bounds) = usize::try_from(partition).ok().and_then(|index| bounds.get(index)) else {
+                continue;
+            };
+            let Some(from) = self.crew.go_on(partition, *bounds, &begins) else { continue };
+            if let Err(error) = self.client.seek(partition, from) {
+                tracing::warn!(%error, group = self.crew.id, partition, "a partition is not read");
             }
         }
     }
-}
-
-/// Whether the messages are the ones that come next, without a hole. A hole is of a transaction or of compaction, or
-/// retention was faster; what is before the place is of a partition that was made anew.
-fn goes_on(position: u64, batch: &[(u64, Message)]) -> bool {
-    (position..).zip(batch).all(|(expected, (offset, _))| expected == *offset)
-}
-
-fn take(crew: &Crew, partition: i32, batch: Vec<(u64, Message)>) {
-    if batch.is_empty() {
-        return;
-    }
-    let mut wakes = Wakes::default();
-    let mut state = crew.state.lock();
-    if let Some(track) = state.tracks.get_mut(&partition) {
-        for (offset, message) in batch {
-            track.read(offset, message);
-        }
-    }
-    state.wake_for_work(Instant::now(), &mut wakes);
-    drop(state);
-    wakes.wake();
 }
