@@ -65,7 +65,7 @@ impl Crew {
             event: Arc::clone(event),
             holder: holder.clone(),
             consumer: info.name.clone(),
-            life: life(info),
+            life: life(link, event, info),
             ack_wait: info.config.ack_wait().max(Duration::from_secs(1)),
             state: Mutex::new(state),
             alarm: Notify::new(),
@@ -75,7 +75,9 @@ impl Crew {
 
     /// Whether it is of this consumer, and not of an earlier one of the same name.
     pub(crate) fn is_of(&self, event: &Event, info: &ConsumerInfo) -> bool {
-        self.event.life == event.life && self.life == life(info) && self.event.ended().is_none()
+        self.event.life == event.life
+            && self.life == life(&self.link, event, info)
+            && self.event.ended().is_none()
     }
 
     /// Takes a subscription in. A consumer has one: an earlier one finds its seat gone, and what it did not settle
@@ -165,9 +167,12 @@ impl Crew {
     }
 }
 
-/// A consumer that is made again under its name has another.
-fn life(info: &ConsumerInfo) -> String {
-    format!("{}-{:x}", info.name.replace(':', "+"), name::number(&info.created))
+/// A consumer that is made again under its name has another. On servers of 2.9 that can't be told: there a restart of the
+/// server changes when the consumer was made, and its event's life stands for it.
+fn life(link: &Link, event: &Event, info: &ConsumerInfo) -> String {
+    let tells = link.client.is_server_compatible(2, 10, 0);
+    let number = if tells { name::number(&info.created) } else { event.life };
+    format!("{}-{number:x}", info.name.replace(':', "+"))
 }
 
 /// How long a message waits for its next attempt by the schedule, spread by 10 % so that many do not come as one.

@@ -61,6 +61,12 @@ async fn a_restart_of_2_15_loses_nothing_and_brings_nothing_back() {
     assert!(worker.seen.lock().back.is_empty(), "{:?}", worker.seen.lock().back);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_of_2_9_loses_nothing_and_brings_nothing_back() {
+    let worker = goes_on_through(Nats::v2_9().start().unwrap(), stopped).await;
+    assert!(worker.seen.lock().back.is_empty(), "{:?}", worker.seen.lock().back);
+}
+
 /// A single server writes down acks a moment after it answers them: only those of that moment may come back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_loses_nothing_that_was_accepted() {
