@@ -27,6 +27,8 @@ pub(crate) struct Event {
     partitions: AtomicU16,
     /// Whether this node published to it since it was last looked at.
     published: AtomicBool,
+    /// How often that was so, one time after the other.
+    waited: AtomicU16,
 }
 
 impl Event {
@@ -42,6 +44,7 @@ impl Event {
             ended: CancellationToken::new(),
             partitions: AtomicU16::new(partitions.max(1)),
             published: AtomicBool::new(false),
+            waited: AtomicU16::new(0),
         }
     }
 
@@ -60,9 +63,15 @@ impl Event {
         self.published.store(true, Ordering::Relaxed);
     }
 
-    /// Whether something was published to it since this was asked.
-    pub(crate) fn take_published(&self) -> bool {
-        self.published.swap(false, Ordering::Relaxed)
+    /// Whether something was published to it, and nothing since this was last asked; or if so, for many times now.
+    pub(crate) fn is_settled(&self, times: u16) -> bool {
+        let waited = self.waited.load(Ordering::Relaxed);
+        if self.published.swap(false, Ordering::Relaxed) && waited < times {
+            self.waited.store(waited + 1, Ordering::Relaxed);
+            return false;
+        }
+        self.waited.store(0, Ordering::Relaxed);
+        waited > 0
     }
 
     /// The cursor before `next` offsets, one for each partition.
@@ -95,4 +104,27 @@ pub(crate) fn told(next: i64) -> u128 {
 /// The next offset that a number of a cursor tells; `None` where it tells nothing.
 pub(crate) fn untold(number: u128) -> Option<i64> {
     number.checked_sub(1).map(|next| i64::try_from(next).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_settles_when_nothing_more_is_published() {
+        let event = Event::new(EventName::new("a").unwrap(), "a".into(), 1, 1);
+        assert!(!event.is_settled(9), "nothing was published");
+        event.set_published();
+        assert_eq!([event.is_settled(9), event.is_settled(9), event.is_settled(9)], [false, true, false]);
+    }
+
+    #[test]
+    fn an_event_that_never_rests_is_looked_at_all_the_same() {
+        let event = Event::new(EventName::new("a").unwrap(), "a".into(), 1, 1);
+        let settled = |_| {
+            event.set_published();
+            event.is_settled(3)
+        };
+        assert_eq!((0..5).map(settled).collect::<Vec<_>>(), [false, false, false, true, false]);
+    }
 }

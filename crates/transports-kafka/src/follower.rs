@@ -41,8 +41,15 @@ pub(crate) struct Follower {
 
 #[derive(Debug)]
 enum Stage {
-    History,
-    Live { interest: Interest, head: watch::Receiver<u64>, from: u64 },
+    /// With an interest, the tail keeps what comes meanwhile.
+    History {
+        waiting: Option<Interest>,
+    },
+    Live {
+        interest: Interest,
+        head: watch::Receiver<u64>,
+        from: u64,
+    },
 }
 
 /// How it ends.
@@ -56,8 +63,15 @@ impl Follower {
     pub(crate) fn new(shared: Arc<Shared>, event: Arc<Event>, begun: Begun, window: usize) -> Result<Self> {
         let (chunk, backoff) = (window.min(CHUNK), BACKOFF.0);
         let items = begun.gap.map(Item::Gap).into_iter().collect();
-        let mut follower =
-            Self { shared, event, next: begun.next, items, stage: Stage::History, chunk, backoff };
+        let mut follower = Self {
+            shared,
+            event,
+            next: begun.next,
+            items,
+            stage: Stage::History { waiting: None },
+            chunk,
+            backoff,
+        };
         follower.join()?;
         Ok(follower)
     }
@@ -91,7 +105,7 @@ impl Follower {
     /// Takes the next messages, or waits for them.
     async fn fetch(&mut self) -> Result<()> {
         let found = match &mut self.stage {
-            Stage::History => return self.page().await,
+            Stage::History { .. } => return self.page().await,
             Stage::Live { interest, head, from } => {
                 head.borrow_and_update();
                 match interest.find(*from, self.chunk) {
@@ -111,7 +125,7 @@ impl Follower {
         };
         match found {
             None => {
-                self.stage = Stage::History;
+                self.stage = Stage::History { waiting: None };
                 Ok(())
             }
             Some(entries) => self.deliver_all(entries).await,
@@ -185,14 +199,21 @@ impl Follower {
         if chunk.end { self.join() } else { Ok(()) }
     }
 
-    /// Goes over to the tail, if it still has all that comes next.
+    /// Goes over to the tail, if it still has all that comes next; else it does once history was read to the end again.
     fn join(&mut self) -> Result<()> {
-        let live = self.shared.tails.tail(&self.shared, &self.event, &self.next)?;
-        let interest = live.interest();
+        let waiting = match &mut self.stage {
+            Stage::History { waiting } => waiting.take(),
+            Stage::Live { .. } => return Ok(()),
+        };
+        let interest = match waiting {
+            Some(interest) => interest,
+            None => self.shared.tails.tail(&self.shared, &self.event, &self.next)?.interest(),
+        };
         let head = interest.head();
-        if let Some(from) = interest.join(&self.next) {
-            self.stage = Stage::Live { interest, head, from };
-        }
+        self.stage = match interest.join(&self.next) {
+            Some(from) => Stage::Live { interest, head, from },
+            None => Stage::History { waiting: Some(interest) },
+        };
         Ok(())
     }
 }

@@ -68,14 +68,15 @@ impl Groups {
         loop {
             let crew = self.crew(&event, &holder, Some(options.start.clone()))?;
             crew.opened().await?;
-            if crew.members() == 0 {
-                // Where this can't be told, reading finds it out.
-                if let Ok(begins) = self.shared.asker.begins(&event.topic, event.partitions()).await {
+            let is_first = crew.members() == 0;
+            if crew.join(serial, &options) {
+                let member = Member::new(Arc::clone(&crew), transport, serial);
+                // A member is there by now, so what is missing is told to one. Where it can't be known, reading finds it.
+                if is_first
+                    && let Ok(begins) = self.shared.asker.begins(&event.topic, event.partitions()).await
+                {
                     crew.trim(&begins)?;
                 }
-            }
-            if crew.join(serial, &options) {
-                let member = Member::new(crew, transport, serial);
                 if matches!(holder, Holder::Consumer(_)) {
                     self.relay.take_over(&self.shared, &event.name, &holder, serial).await?;
                 }

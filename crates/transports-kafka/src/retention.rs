@@ -13,6 +13,9 @@ use crate::{asker::Bounds, event::Event, shared::Shared};
 /// How often it is looked whether there are too many.
 const TURN: Duration = Duration::from_secs(1);
 
+/// After how many turns an event is looked at that is published to all the time.
+const RESTLESS: u16 = 10;
+
 /// After how many turns also those are looked at that only others publish to.
 const ALL: u32 = 60;
 
@@ -25,8 +28,8 @@ pub(crate) async fn run(shared: Weak<Shared>) {
         turn = turn.wrapping_add(1);
         for event in shared.registry.known() {
             let Some(keep) = shared.config.effective(&event.config).retention_messages else { continue };
-            // Each node looks after what it has published to itself.
-            if !event.take_published() && !turn.is_multiple_of(ALL) {
+            // Each node looks after what it has published to itself, once that rests.
+            if !event.is_settled(RESTLESS) && !turn.is_multiple_of(ALL) {
                 continue;
             }
             if let Err(error) = trim(&shared, &event, keep).await {

@@ -147,8 +147,6 @@ impl Client {
             set(key, value);
         }
         set("topic.metadata.refresh.interval.ms", "30000");
-        // What retention has passed by is told, not skipped.
-        set("auto.offset.reset", "error");
         let signals = Signals { context: shared.clients.context(), inbox: Arc::clone(inbox) };
         let mut consumer = Consumer::from_config_and_context(&settings, signals).map_err(refused)?;
         let told = Arc::clone(inbox);

@@ -120,6 +120,10 @@ impl Crew {
     pub(super) fn trim(&self, begins: &[i64]) -> Result<()> {
         let (now, mut wakes) = (Instant::now(), Wakes::default());
         let mut state = self.state.lock();
+        if state.end.is_some() {
+            // Nobody would be told, and the next crew would not find out.
+            return Ok(());
+        }
         let mut missed = 0;
         for (partition, begin) in (0..).zip(begins) {
             let begin = u64::try_from(*begin).unwrap_or(0);
@@ -138,20 +142,18 @@ impl Crew {
         Ok(())
     }
 
-    /// Where reading a partition goes on that it can't go on with. One that ends before that was made anew, or cut off.
-    pub(super) fn go_on(&self, partition: i32, bounds: Bounds, begins: &[i64]) -> Option<u64> {
-        let begin = u64::try_from(bounds.begin).unwrap_or(0);
+    /// Begins a partition anew that ends before what was read of it: it was made anew, or cut off.
+    pub(super) fn go_on(&self, partition: i32, bounds: Bounds, begins: &[i64]) {
         let mut state = self.state.lock();
-        let track = state.tracks.get_mut(&partition)?;
+        let Some(track) = state.tracks.get_mut(&partition) else { return };
         if track.position() <= u64::try_from(bounds.end).unwrap_or(0) {
-            return Some(track.position().max(begin));
+            return;
         }
-        track.restart(begin, Instant::now());
+        track.restart(u64::try_from(bounds.begin).unwrap_or(0), Instant::now());
         match self.event.gap(None, begins) {
             Ok(gap) => state.gaps.push_back(gap),
             Err(error) => tracing::warn!(%error, group = self.id, "a gap can't be told"),
         }
-        Some(begin)
     }
 
     /// Lets a subscription go.

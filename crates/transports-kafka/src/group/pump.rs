@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use busgate_core::{Error, ErrorKind, Start};
+use busgate_core::{Error, ErrorKind, Message, Start};
 use rdkafka::{
     error::{KafkaError, KafkaResult},
     types::RDKafkaErrorCode as Code,
@@ -56,9 +56,15 @@ pub(super) struct Pump {
     serial: u64,
     joined: Instant,
     error: Option<Error>,
-    /// Partitions that retention has passed by, and where they begin now.
+    /// What was read behind a hole, until it is known what made it.
+    held: HashMap<i32, Vec<(u64, Message)>>,
+    /// Partitions that retention may have passed by.
     passed: Vec<i32>,
+    /// Those that it is being asked of where they begin now: an answer tells nothing of a hole that was found later.
+    looked_at: Vec<i32>,
     begins: Option<Begins>,
+    /// When that is asked, at the earliest.
+    next_look: Instant,
     /// Whether the group has to be joined in another way.
     is_to_begin_anew: bool,
 }
@@ -101,8 +107,11 @@ impl Pump {
             serial: 0,
             joined: now,
             error: None,
+            held: HashMap::new(),
             passed: Vec::new(),
+            looked_at: Vec::new(),
             begins: None,
+            next_look: now,
             is_to_begin_anew: false,
         }
     }

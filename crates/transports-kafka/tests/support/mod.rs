@@ -15,7 +15,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How long something that must come may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ pub(crate) async fn event(node: &KafkaTransport, of: &str) -> EventName {
     let registered = async {
         while let Err(error) = node.register(&event, &EventConfig::default()).await {
             assert!(error.kind().is_transient(), "{error:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(100)).await;
         }
     };
     timeout(PATIENCE, registered).await.expect("the broker takes events");
@@ -58,7 +58,7 @@ pub(crate) async fn publish_until_taken(node: &KafkaTransport, event: &EventName
     let taken = async {
         while let Err(error) = publish(node, event, id).await {
             assert!(error.kind().is_transient(), "{error:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(100)).await;
         }
     };
     timeout(PATIENCE, taken).await.expect("the broker is back");

@@ -61,6 +61,7 @@ impl Pump {
             self.serial += 1;
             let (offset, track) = self.track(&committed);
             from.push((partition, offset));
+            self.held.remove(&partition);
             self.queues.insert(partition, queue);
             self.crew.state.lock().tracks.insert(partition, track);
         }
@@ -132,6 +133,7 @@ impl Pump {
         drop(state);
         for partition in partitions {
             self.queues.remove(partition);
+            self.held.remove(partition);
         }
         if let Err(error) = self.client.take(partitions) {
             tracing::warn!(%error, group = self.crew.id, "partitions can't be let go");
