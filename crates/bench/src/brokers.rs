@@ -133,7 +133,7 @@ impl Sides<'_> {
     fn transport(&self) -> String {
         match self.kind {
             Kind::Redis | Kind::Nats => self.url.clone(),
-            Kind::Kafka => format!("{}?partitions={}", self.url, self.options.members),
+            Kind::Kafka => format!("{}?partitions={}&unkeyed=spread", self.url, self.options.members),
         }
     }
 

@@ -132,7 +132,7 @@ impl Clients {
         for (key, value) in [
             ("fetch.wait.max.ms", wait_ms.to_string().as_str()),
             ("fetch.error.backoff.ms", "50"),
-            ("queued.min.messages", "4000"),
+            ("queued.min.messages", "20000"),
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.queue.backoff.ms", "10"),
         ] {

@@ -10,7 +10,7 @@ mod relay;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use busgate_core::{Effect, Error, ErrorKind, EventName, Holder, Result, Settled, Settlement, Verb};
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::relay::Relay;
@@ -51,8 +51,14 @@ impl Groups {
                 Err(error) => drop(answers.insert(index, Err(error))),
             }
         }
-        let all = by_holder.into_iter().map(|((event, holder), asks)| self.settle_of(event, holder, asks));
-        for settled in join_all(all).await {
+        let mut by_holder = by_holder.into_iter();
+        let mut settle_next =
+            || by_holder.next().map(|((event, holder), asks)| self.settle_of(event, holder, asks));
+        // Nearly always it is all of one holder.
+        if let Some(first) = settle_next() {
+            let others = join_all(std::iter::from_fn(settle_next));
+            let (settled, others) = join(first, others).await;
+            answers.extend(others.into_iter().flatten());
             answers.extend(settled);
         }
         let silent = || Err(Error::internal("no answer to a settlement"));
@@ -64,7 +70,15 @@ impl Groups {
         let deadline = Instant::now() + self.shared.config.timeout;
         let indexes: Vec<_> = asks.iter().map(|ask| ask.index).collect();
         let mut answers = Answers::with_capacity(asks.len());
-        let settling = self.settle_anywhere(event, holder, asks, deadline, &mut answers);
+        let settling = async {
+            match self.settle_here(event, holder, asks, &mut answers).await {
+                // What rarely happens need not make every settlement larger.
+                Some(rest) => {
+                    Box::pin(self.settle_anywhere(event, holder, rest, deadline, &mut answers)).await
+                }
+                None => Ok(()),
+            }
+        };
         let failed = match timeout_at(deadline, settling).await {
             Ok(Ok(())) => return answers,
             Ok(Err(error)) => error,
@@ -95,16 +109,15 @@ impl Groups {
         (!asks.is_empty()).then_some(asks)
     }
 
-    /// Settles wherever the partitions are read, now or in a while.
+    /// Settles what is not read here, wherever the partitions are read, now or in a while.
     async fn settle_anywhere(
         &self,
         event: &EventName,
         holder: &Holder,
-        asks: Vec<Ask>,
+        mut asks: Vec<Ask>,
         deadline: Instant,
         answers: &mut Answers,
     ) -> Result<()> {
-        let Some(mut asks) = self.settle_here(event, holder, asks, answers).await else { return Ok(()) };
         let found = match self.shared.registry.find(&self.shared, event).await {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             found => Some(found?),

@@ -301,8 +301,9 @@ pub(super) const fn may_pass(code: Code) -> bool {
     )
 }
 
-/// How long a fetch waits for something new: the broker answers as soon as there is.
-const FETCH_WAIT_MS: u32 = 500;
+/// How long a fetch waits for something new: the broker answers as soon as there is. A partition whose queue here is full
+/// is left out of a fetch, and is asked for again only after it: so one that is behind must not wait long for the idle.
+const FETCH_WAIT_MS: u32 = 50;
 
 /// Settings that only groups have that lead themselves.
 const CLASSIC: [&str; 3] = ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"];
