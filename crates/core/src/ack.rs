@@ -77,10 +77,15 @@ impl AckTracker {
 
     /// The stream that a slot is in, if it is one of this node's and still open.
     pub(crate) fn stream(&self, slot: Slot) -> Option<Arc<Stream>> {
-        if slot.node != self.node {
+        if !self.is_here(slot) {
             return None;
         }
         self.streams.read().get(&slot.stream).cloned()
+    }
+
+    /// Whether a slot is one of this node's.
+    pub(crate) const fn is_here(&self, slot: Slot) -> bool {
+        slot.node == self.node
     }
 
     /// How many streams are open.

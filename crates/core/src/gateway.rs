@@ -3,6 +3,7 @@
 mod config;
 mod drain;
 mod events;
+mod nodes;
 mod publish;
 mod request;
 mod session;
@@ -29,7 +30,7 @@ pub use self::{
     session::Session,
     stats::Stats,
 };
-use self::{drain::Drain, stats::Counters};
+use self::{drain::Drain, nodes::Nodes, stats::Counters};
 use crate::{
     Authorizer, Caller, Capabilities, Clock, DeadLetters, Effect, Error, ErrorKind, EventName, Health,
     Operation, Pattern, Result, Tasks, Transport,
@@ -54,6 +55,7 @@ pub(crate) struct Inner {
     config: GatewayConfig,
     tracker: AckTracker,
     hub: Hub,
+    nodes: Nodes,
     counters: Counters,
     /// Changes with every registration made here, for pattern subscriptions.
     registrations: watch::Sender<u64>,
@@ -82,6 +84,7 @@ impl Gateway {
             clock,
             config,
             tracker: AckTracker::new(),
+            nodes: Nodes::default(),
             counters: Counters::default(),
             registrations: watch::Sender::new(0),
             drain: watch::Sender::new(None),
@@ -133,6 +136,7 @@ impl Gateway {
     pub async fn close(&self) -> Result<()> {
         self.drain(Duration::ZERO).await;
         self.inner.settle_rest().await;
+        self.inner.nodes.close().await;
         self.inner.transport.close().await
     }
 }

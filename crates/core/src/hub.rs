@@ -77,9 +77,10 @@ impl Hub {
         self.channels.lock().remove(event);
     }
 
-    /// How many events are read.
+    /// How many events are read for clients.
     pub(crate) fn channels(&self) -> usize {
-        self.channels.lock().values().filter(|channel| channel.strong_count() > 0).count()
+        let channels = self.channels.lock();
+        channels.iter().filter(|(event, channel)| !event.is_hidden() && channel.strong_count() > 0).count()
     }
 
     /// The channel of an event, and whether it was started just now.

@@ -98,6 +98,12 @@ impl EventName {
         self.0.starts_with(OWN_PREFIX)
     }
 
+    /// Whether it is one that nodes keep for themselves: no client publishes to it, reads it or sees it in a list.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.is_own() && !self.is_dead_letter()
+    }
+
     /// Whether it keeps another event's dead letters.
     #[must_use]
     pub fn is_dead_letter(&self) -> bool {

@@ -16,6 +16,8 @@ mod cut;
 mod drain;
 #[path = "gateway/live.rs"]
 mod live;
+#[path = "gateway/nodes.rs"]
+mod nodes;
 #[path = "gateway/odd.rs"]
 mod odd;
 #[path = "gateway/pattern.rs"]

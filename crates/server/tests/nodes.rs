@@ -50,7 +50,7 @@ macro_rules! laws {
 laws! { [redis Redis, nats Nats, kafka Kafka] {
     settling: acked_through_another_node_it_is_done, acked_after_its_node_was_killed_it_is_done,
         nacked_through_another_node_it_comes_back, nacked_after_its_node_was_killed_it_comes_back,
-        extended_through_another_node_it_stays, a_stale_ack_through_another_node_changes_nothing,
+        acked_through_another_node_the_next_comes_at_once, extended_through_another_node_it_stays, a_stale_ack_through_another_node_changes_nothing,
         a_stale_ack_after_its_node_was_killed_changes_nothing,
         any_door_settles_what_another_nodes_door_delivered;
     restarts: a_node_killed_under_load_loses_and_repeats_nothing,

@@ -256,8 +256,7 @@ impl Catalog {
             let name = subject.strip_prefix(&self.config.prefix).and_then(|name| EventName::new(name).ok());
             let Some(name) = name else { continue };
             let event = Event::new(name, subject.clone(), info);
-            let is_hidden = event.name.is_own() && !event.name.is_dead_letter();
-            if !is_hidden {
+            if !event.name.is_hidden() {
                 events.push(event);
             }
         }

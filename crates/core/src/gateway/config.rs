@@ -25,6 +25,9 @@ pub struct GatewayConfig {
     pub publish_timeout: Duration,
     /// How long settling, listing and reading may take.
     pub call_timeout: Duration,
+    /// Whether other gateways are on the same transport. Nodes with the same `ack_secret` then tell each other what they
+    /// settled for each other's clients, so that a window is free at once and not when the lease runs out.
+    pub shared: bool,
     /// What ack ids are signed with.
     pub ack_secret: AckSecret,
     /// How often pattern subscriptions look for events that other nodes registered.
@@ -43,6 +46,7 @@ impl Default for GatewayConfig {
             auto_register: false,
             publish_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(10),
+            shared: false,
             ack_secret: AckSecret::generate(),
             discovery_interval: Duration::from_secs(5),
         }

@@ -53,6 +53,7 @@ impl Gateway {
         let mut events = inner.in_time(Effect::None, inner.transport.events()).await?;
         let mut visible = Vec::with_capacity(events.len());
         events.sort_by(|a, b| a.name.cmp(&b.name));
+        events.retain(|info| !info.name.is_hidden());
         for info in events {
             if inner.authorize_event(caller, Operation::List, &info.name).await.is_ok() {
                 visible.push(info);
@@ -68,6 +69,7 @@ impl Gateway {
     pub async fn describe(&self, caller: &Caller, event: &EventName) -> Result<EventDetail> {
         let inner = &self.inner;
         inner.authorize_event(caller, Operation::List, event).await?;
+        refuse_hidden(event)?;
         let events = inner.in_time(Effect::None, inner.transport.events()).await?;
         let info =
             events.into_iter().find(|info| info.name == *event).ok_or_else(|| not_registered(event))?;
@@ -87,6 +89,7 @@ impl Gateway {
     ) -> Result<History> {
         let inner = &self.inner;
         inner.authorize_event(caller, Operation::Subscribe, event).await?;
+        refuse_hidden(event)?;
         inner.check_start(&request.start)?;
         if !inner.capabilities.replay {
             return Err(Error::unsupported("this transport keeps no history"));
@@ -137,6 +140,11 @@ pub(super) fn refuse_own(event: &EventName) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Clients see nothing of what nodes keep for themselves, as if it were not there.
+pub(super) fn refuse_hidden(event: &EventName) -> Result<()> {
+    if event.is_hidden() { Err(not_registered(event)) } else { Ok(()) }
 }
 
 fn not_registered(event: &EventName) -> Error {

@@ -1,5 +1,7 @@
 //! Settling by ack id, from any door and any node.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::{AckStatus, Gateway, Inner, SettleAction, SettleAnswer, SettleRequest};
@@ -63,7 +65,7 @@ impl Inner {
         }
     }
 
-    async fn settle_entries(&self, entries: Vec<Entry>) -> Vec<SettleAnswer> {
+    async fn settle_entries(self: &Arc<Self>, entries: Vec<Entry>) -> Vec<SettleAnswer> {
         let mut answers = Vec::with_capacity(entries.len());
         let mut leased = Vec::new();
         let mut places = Vec::new();
@@ -81,12 +83,15 @@ impl Inner {
             }
         }
         let results = self.settle_leases(leased).await;
+        let mut notes = Vec::new();
         for ((place, slot, verb), result) in places.into_iter().zip(results) {
             self.follow_up(slot, &verb, &result);
+            notes.extend(self.note(slot, &verb, &result));
             if let Some(answer) = answers.get_mut(place) {
                 *answer = Some(answered(&result));
             }
         }
+        self.tell(notes);
         let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect();
         self.count_settled(&answers);
         answers

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Gateway, Inner, Session, SlowPolicy, SubscribeRequest,
+    AckMode, Gateway, Inner, Session, SlowPolicy, SubscribeRequest,
+    events::refuse_hidden,
     source::{Many, Source},
 };
 use crate::{
@@ -31,6 +32,7 @@ impl Gateway {
     pub async fn subscribe(&self, caller: &Caller, request: SubscribeRequest) -> Result<Session> {
         let inner = &self.inner;
         inner.authorize(caller, Operation::Subscribe, &request.target).await?;
+        request.target.as_event().as_ref().map_or(Ok(()), refuse_hidden)?;
         inner.refuse_if_draining()?;
         let plan = inner.plan(&request)?;
         let seat = inner.tracker.seat(inner.config.max_sessions).ok_or_else(|| {
@@ -42,6 +44,9 @@ impl Gateway {
             retry: plan.retry.clone(),
         };
         let source = inner.source(plan, request.start.clone()).await?;
+        if request.ack == AckMode::Manual && request.mode.holder().is_some() {
+            inner.listen();
+        }
         let stream = inner.tracker.open(seat, window);
         Ok(Session::new(Arc::clone(inner), source, stream, &request, inner.config.ack_secret.owner(caller)))
     }

@@ -42,7 +42,7 @@ impl Lag {
 
     async fn ask(&self, recorder: &PrometheusRecorder) {
         let Ok(events) = self.transport.events().await else { return };
-        for event in events.into_iter().take(MOST_EVENTS) {
+        for event in events.into_iter().filter(|event| !event.name.is_hidden()).take(MOST_EVENTS) {
             for lag in self.transport.lag(&event.name).await.unwrap_or_default() {
                 set(recorder, &event.name, &lag);
             }

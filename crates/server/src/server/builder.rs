@@ -33,6 +33,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub struct ServerBuilder {
     config: Option<Config>,
     transport: Option<Arc<dyn Transport>>,
+    shared: bool,
     authorizer: Option<Arc<dyn Authorizer>>,
     keys: Vec<ApiKey>,
     http: Option<SocketAddr>,
@@ -57,6 +58,13 @@ impl ServerBuilder {
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
+        self
+    }
+
+    /// Other gateways are on the transport that was set, with the same ack secret; of a configured one it is known.
+    #[must_use]
+    pub const fn shared(mut self) -> Self {
+        self.shared = true;
         self
     }
 
@@ -118,18 +126,18 @@ impl ServerBuilder {
             None => built_in()?,
         };
         let clock = SystemClock::shared();
-        let (transport, directory) = match self.transport {
-            Some(transport) => (transport, None),
+        let (transport, shared, directory) = match self.transport {
+            Some(transport) => (transport, self.shared, None),
             None => {
                 let opened = open(&config, &clock).await.map_err(StartError::Transport)?;
-                (opened, config.transport.directory())
+                (opened, config.transport.is_shared(), config.transport.directory())
             }
         };
         let secret =
             ack_secret::load(config.ack_secret.as_ref(), directory).map_err(StartError::Transport)?;
         let authorizer = self.authorizer.unwrap_or_else(|| authorizer(&self.keys));
         let gateway =
-            Gateway::new(Arc::clone(&transport), authorizer, clock, gateway_config(&config, secret));
+            Gateway::new(Arc::clone(&transport), authorizer, clock, gateway_config(&config, shared, secret));
         let app = app(gateway, transport, &config, &self.keys, self.admin.is_some());
         let listeners = [
             bind(self.http, || Service::Http(Arc::new(Front::public(&app, self.routes)))).await?,
@@ -178,7 +186,7 @@ fn authorizer(keys: &[ApiKey]) -> Arc<dyn Authorizer> {
     if keys.is_empty() { Arc::new(AllowAll) } else { Arc::new(rules(keys)) }
 }
 
-fn gateway_config(config: &Config, ack_secret: AckSecret) -> GatewayConfig {
+fn gateway_config(config: &Config, shared: bool, ack_secret: AckSecret) -> GatewayConfig {
     GatewayConfig {
         limits: config.limits.clone(),
         retry: config.delivery.retry.clone(),
@@ -190,6 +198,7 @@ fn gateway_config(config: &Config, ack_secret: AckSecret) -> GatewayConfig {
         publish_timeout: config.delivery.publish_timeout,
         call_timeout: config.delivery.call_timeout,
         discovery_interval: config.delivery.discovery_interval,
+        shared,
         ack_secret,
     }
 }

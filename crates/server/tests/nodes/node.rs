@@ -108,11 +108,16 @@ impl Node {
         self.try_publish(event, text).await.expect(200);
     }
 
-    /// A worker that acks by hand. What is acked through another node leaves its window with the lease.
+    /// A worker that acks by hand.
     pub(crate) async fn worker(&self, event: &str, ack_wait: &str) -> EventStream {
+        self.worker_of(event, ack_wait, 8).await
+    }
+
+    /// A worker that acks by hand and may hold `window` messages.
+    pub(crate) async fn worker_of(&self, event: &str, ack_wait: &str, window: usize) -> EventStream {
         let path = format!(
             "/v1/events/{event}/stream?ack=manual&delivery_mode=worker_pool&worker_group=workers\
-             &start_from=beginning&max_in_flight=8&encoding=text&ack_wait={ack_wait}"
+             &start_from=beginning&max_in_flight={window}&encoding=text&ack_wait={ack_wait}"
         );
         // A group that has just lost a node may have to wait until the broker has noticed.
         for _ in 0..4 {

@@ -8,7 +8,7 @@ use busgate_core::{
 };
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::Instant};
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
 use crate::{
@@ -113,6 +113,22 @@ pub(crate) async fn extended_through_another_node_it_stays(backend: Backend) {
     assert_eq!(b.ack(ack_id(&first)).await, "acked");
     drop(worker);
     done(&b, other).await;
+}
+
+/// One message at a time, each acked through the other node: none waits for a lease to run out.
+pub(crate) async fn acked_through_another_node_the_next_comes_at_once(backend: Backend) {
+    let [a, b] = two_nodes(backend).await;
+    let mut worker = a.worker_of(EVENT, LONG, 1).await;
+    let mut event = worker.next_of("message").await;
+    let started = Instant::now();
+    for n in 0..10 {
+        let text = format!("next {n}");
+        b.publish(EVENT, &text).await;
+        assert_eq!(b.ack(ack_id(&event)).await, "acked");
+        event = worker.next_of("message").await;
+        is(&event, &text, 0);
+    }
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 /// The lease runs out, and the message goes to somebody else.

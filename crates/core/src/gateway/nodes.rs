@@ -1,0 +1,246 @@
+//! Nodes on one transport tell each other what they settled, so that the client's window is free where it is held.
+//!
+//! What a note says shortens a wait and decides nothing: when one is lost, the window is free when the lease runs out.
+
+mod note;
+
+use std::{
+    mem,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+
+pub(super) use self::note::Note;
+use super::{Inner, SlowPolicy};
+use crate::{
+    Effect, End, Error, ErrorKind, EventConfig, EventName, Message, Result, Settled, Start, Tasks, Timestamp,
+    Verb,
+    ack::Slot,
+    hub::{Follow, Follower, Step},
+    sync::Mutex,
+};
+
+/// The event that notes go through; clients see nothing of it.
+const EVENT: &str = "_nodes";
+
+/// How many notes may wait while others are under way; what is more is left to the lease clock.
+const MOST_WAITING: usize = 16 * note::MOST;
+
+/// How long one message of notes may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long nothing is told after it went wrong.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a listener that was cut off waits: the first and the longest wait.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+
+/// How far back a listener begins: for what was told while it came up or was away, and for clocks that differ.
+const BACK: Duration = Duration::from_secs(30);
+
+/// What is kept for one node's talk with the others.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    waiting: Mutex<Waiting>,
+    listens: AtomicBool,
+    /// Owns the listener.
+    tasks: Tasks,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    notes: Vec<Note>,
+    /// Whether a task is at work that comes back for more.
+    telling: bool,
+}
+
+impl Nodes {
+    /// Takes notes in; whether a task has to be started that tells them.
+    fn add(&self, notes: Vec<Note>) -> bool {
+        let mut waiting = self.waiting.lock();
+        let room = MOST_WAITING - waiting.notes.len();
+        waiting.notes.extend(notes.into_iter().take(room));
+        !mem::replace(&mut waiting.telling, true)
+    }
+
+    /// The notes of the next message, the oldest first; with none left the task is over.
+    fn take(&self) -> Option<Vec<Note>> {
+        let mut waiting = self.waiting.lock();
+        if waiting.notes.is_empty() {
+            waiting.telling = false;
+            return None;
+        }
+        let most = waiting.notes.len().min(note::MOST);
+        Some(waiting.notes.drain(..most).collect())
+    }
+
+    /// Ends the listener.
+    pub(super) async fn close(&self) {
+        self.tasks.close().await;
+    }
+}
+
+impl Inner {
+    /// What another node should hear of a settlement, if it was its client's delivery.
+    pub(super) fn note(&self, slot: Slot, verb: &Verb, result: &Result<Settled>) -> Option<Note> {
+        if !self.config.shared || self.tracker.is_here(slot) {
+            return None;
+        }
+        let extend = match (result, verb) {
+            (Ok(Settled::Extended), Verb::Extend(duration)) => Some(*duration),
+            (Ok(Settled::Acked | Settled::Nacked | Settled::Rejected | Settled::Released), _) => None,
+            _ => return None,
+        };
+        Some(Note { slot, extend })
+    }
+
+    /// Tells the other nodes, soon and in the background. What comes while it does so goes into one message.
+    pub(super) fn tell(self: &Arc<Self>, notes: Vec<Note>) {
+        if notes.is_empty() || !self.nodes.add(notes) {
+            return;
+        }
+        let inner = Arc::clone(self);
+        self.tasks.spawn(async move {
+            while let Some(notes) = inner.nodes.take() {
+                if let Err(error) = inner.tell_now(&notes).await {
+                    debug!(%error, notes = notes.len(), "other nodes were not told what was settled here");
+                    sleep(PAUSE).await;
+                }
+            }
+        });
+    }
+
+    async fn tell_now(&self, notes: &[Note]) -> Result<()> {
+        let told = self.publish_notes(notes).await;
+        if !is_missing(&told) {
+            return told;
+        }
+        self.register_notes().await?;
+        self.publish_notes(notes).await
+    }
+
+    async fn publish_notes(&self, notes: &[Note]) -> Result<()> {
+        let event = EventName::known(EVENT);
+        let mut message = Message::new(crate::MessageId::generate(), Note::write(notes));
+        message.timestamp = self.clock.now();
+        let call = async { self.transport.publish(&event, vec![message]).await.into_iter().collect() };
+        let receipts: Vec<_> = super::in_time(PATIENCE, Effect::Unknown, call).await?;
+        debug_assert_eq!(receipts.len(), 1);
+        Ok(())
+    }
+
+    /// Makes the event known, with a configuration of its own; another version's is as good.
+    async fn register_notes(&self) -> Result<()> {
+        let config = EventConfig {
+            dedup_window: Some(Duration::ZERO),
+            retention_age: Some(2 * BACK),
+            retention_messages: Some(10_000),
+            ..EventConfig::default()
+        };
+        let event = EventName::known(EVENT);
+        match self.in_time(Effect::Unknown, self.transport.register(&event, &config)).await {
+            Err(error) if error.kind() != ErrorKind::Exists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Listens to the other nodes from now on: whoever hands out leases with ack ids calls it.
+    pub(super) fn listen(self: &Arc<Self>) {
+        if !self.config.shared || self.nodes.listens.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let since = self.clock.now().minus(BACK);
+        let listener = Listener { inner: Arc::downgrade(self), since, wait: AGAIN.0 };
+        self.nodes.tasks.spawn(listener.run());
+    }
+
+    async fn follow_notes(&self, since: Timestamp) -> Result<Follower> {
+        let event = EventName::known(EVENT);
+        let start = if self.capabilities.replay_from_time { Start::At(since) } else { Start::Latest };
+        let buffer = self.config.ring_messages as u64;
+        let follow = Follow { start, slow: SlowPolicy::DropOldest, buffer };
+        let followed = self.hub.follow(&event, follow.clone()).await;
+        if !is_missing(&followed) {
+            return followed;
+        }
+        self.register_notes().await?;
+        self.hub.follow(&event, follow).await
+    }
+
+    /// Does to this node's own streams what was settled elsewhere.
+    fn heed(&self, message: &Message) {
+        let Some(notes) = Note::read(&message.payload) else {
+            debug!(id = %message.id, "another node tells something that can't be read");
+            return;
+        };
+        let (now, age) = (Instant::now(), self.clock.now().since(message.timestamp));
+        for note in notes {
+            let Some(stream) = self.tracker.stream(note.slot) else { continue };
+            match note.extend {
+                None => stream.release(note.slot.seq),
+                Some(extend) => stream.extend(note.slot.seq, now + extend.saturating_sub(age)),
+            }
+        }
+    }
+}
+
+/// Hears what other nodes settled, until its gateway is gone.
+struct Listener {
+    inner: Weak<Inner>,
+    since: Timestamp,
+    wait: Duration,
+}
+
+impl Listener {
+    async fn run(mut self) {
+        while let Some(inner) = self.inner.upgrade() {
+            let followed = inner.follow_notes(self.since).await;
+            drop(inner);
+            let error = match followed {
+                Ok(follower) => self.hear(follower).await,
+                Err(error) => error,
+            };
+            if self.wait == AGAIN.0 {
+                warn!(%error, "what other nodes settle frees no window here before its lease is over, trying again");
+            }
+            sleep(self.wait).await;
+            self.wait = (self.wait * 2).min(AGAIN.1);
+        }
+    }
+
+    /// Answers why there is nothing more to hear.
+    async fn hear(&mut self, mut follower: Follower) -> Error {
+        loop {
+            let step = follower.next().await;
+            let Some(inner) = self.inner.upgrade() else { return gone("the gateway is gone") };
+            match step {
+                Step::Message(envelope) => {
+                    self.wait = AGAIN.0;
+                    inner.heed(&envelope.message);
+                }
+                Step::Gap(_) => {}
+                Step::End(end) => {
+                    self.since = inner.clock.now().minus(BACK);
+                    return match end {
+                        End::Failed(error) => error,
+                        _ => gone("the event was unregistered"),
+                    };
+                }
+            }
+        }
+    }
+}
+
+fn gone(what: &str) -> Error {
+    Error::new(ErrorKind::Closed, what)
+}
+
+fn is_missing<T>(answer: &Result<T>) -> bool {
+    matches!(answer, Err(error) if error.kind() == ErrorKind::NotFound)
+}
