@@ -1,21 +1,31 @@
-//! What `/metrics` shows: requests by door and outcome, the gateway's counters, and how far consumers are.
+//! What `/metrics` shows: requests by door and outcome, the gateway's counters, calls of the transport, and how far
+//! consumers are.
 
 mod exposition;
 mod lag;
+mod metered;
+mod outcomes;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use busgate_core::{ErrorKind, Stats, Transport};
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use busgate_core::{Stats, Transport};
+use metrics::{Gauge, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use metrics_util::MetricKindMask;
 
 pub(crate) use self::exposition::Format;
-use self::lag::Lag;
+use self::{
+    lag::Lag,
+    metered::{Metered, Reach},
+    outcomes::Outcomes,
+};
 
 /// The upper bounds of the latency histograms, in seconds.
 const BUCKETS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// The upper bounds of how much goes at once.
+const BATCHES: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0];
 
 /// After this long a gauge that nobody has set is not shown any more: its event or group is gone.
 const FORGOTTEN: Duration = Duration::from_secs(60);
@@ -52,43 +62,11 @@ impl Door {
 pub(crate) struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
-    doors: [DoorMetrics; 4],
+    doors: [Outcomes; 4],
     gauges: Gauges,
     lag: Lag,
-}
-
-/// What one door measures. Handles are made once: counting takes no look-up.
-pub(crate) struct DoorMetrics {
-    ok: Counter,
-    failed: Vec<Counter>,
-    latency: Histogram,
-}
-
-impl DoorMetrics {
-    fn new(recorder: &PrometheusRecorder, door: Door) -> Self {
-        let outcome = |kind: &'static str| {
-            let labels =
-                vec![Label::from_static_parts("door", door.as_str()), Label::from_static_parts("kind", kind)];
-            recorder.register_counter(&Key::from_parts("busgate_requests_total", labels), &METADATA)
-        };
-        let labels = vec![Label::from_static_parts("door", door.as_str())];
-        Self {
-            ok: outcome("ok"),
-            failed: ErrorKind::ALL.into_iter().map(|kind| outcome(kind.as_str())).collect(),
-            latency: recorder
-                .register_histogram(&Key::from_parts("busgate_request_seconds", labels), &METADATA),
-        }
-    }
-
-    /// Counts a request that was answered after `elapsed`, with an error of `failed` or without one.
-    pub(crate) fn observe(&self, failed: Option<ErrorKind>, elapsed: Duration) {
-        let index = failed.and_then(|kind| ErrorKind::ALL.into_iter().position(|one| one == kind));
-        match index.and_then(|index| self.failed.get(index)) {
-            Some(counter) => counter.increment(1),
-            None => self.ok.increment(1),
-        }
-        self.latency.record(elapsed.as_secs_f64());
-    }
+    transport: Arc<Metered>,
+    reach: Arc<Reach>,
 }
 
 /// The gauges that stand at all times: each is set whenever somebody looks.
@@ -107,10 +85,16 @@ pub(crate) struct Snapshot {
 }
 
 impl Metrics {
-    pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
+    /// Measures the calls of `transport`, a transport of this kind, as well: see [`Metrics::transport`].
+    pub(crate) fn new(transport: Arc<dyn Transport>, kind: &'static str) -> Self {
         let builder = PrometheusBuilder::new().idle_timeout(MetricKindMask::GAUGE, Some(FORGOTTEN));
-        // A list of bounds that is not empty is the only condition, and this one is not.
-        let builder = builder.set_buckets(&BUCKETS).unwrap_or_else(|_| PrometheusBuilder::new());
+        // A list of bounds that is not empty is the only condition, and these are not.
+        let builder = builder
+            .set_buckets(&BUCKETS)
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Matcher::Full(metered::BATCH.into()), &BATCHES)
+            })
+            .unwrap_or_else(|_| PrometheusBuilder::new());
         let recorder = builder.build_recorder();
         describe(&recorder);
         let gauge = |name: &'static str| recorder.register_gauge(&Key::from_static_name(name), &METADATA);
@@ -118,9 +102,16 @@ impl Metrics {
             "busgate_build_info",
             vec![Label::from_static_parts("version", env!("CARGO_PKG_VERSION"))],
         );
+        let door = |door: Door| {
+            let labels = [Label::from_static_parts("door", door.as_str())];
+            Outcomes::new(&recorder, ["busgate_requests_total", "busgate_request_seconds"], &labels)
+        };
+        let (metered, reach) = Metered::new(Arc::clone(&transport), kind, &recorder);
         Self {
             handle: recorder.handle(),
-            doors: Door::ALL.map(|door| DoorMetrics::new(&recorder, door)),
+            doors: Door::ALL.map(door),
+            transport: metered,
+            reach,
             gauges: Gauges {
                 build: recorder.register_gauge(&build, &METADATA),
                 connections: gauge("busgate_connections"),
@@ -133,8 +124,13 @@ impl Metrics {
         }
     }
 
+    /// The transport with its calls measured.
+    pub(crate) fn transport(&self) -> Arc<dyn Transport> {
+        Arc::<Metered>::clone(&self.transport)
+    }
+
     /// What one door measures.
-    pub(crate) fn door(&self, door: Door) -> &DoorMetrics {
+    pub(crate) fn door(&self, door: Door) -> &Outcomes {
         let [grpc, rest, sse, websocket] = &self.doors;
         match door {
             Door::Grpc => grpc,
@@ -147,6 +143,7 @@ impl Metrics {
     /// Everything there is, in `format`.
     pub(crate) async fn render(&self, snapshot: Snapshot, format: Format) -> String {
         self.gauges.set(&snapshot);
+        self.reach.show();
         for (name, _, value) in counters(&snapshot.stats) {
             self.recorder.register_counter(&Key::from_static_name(name), &METADATA).absolute(value);
         }
@@ -212,6 +209,7 @@ fn describe(recorder: &PrometheusRecorder) {
     for (name, about, _) in counters(&Stats::default()) {
         recorder.describe_counter(name.into(), None, text(about));
     }
+    metered::describe(recorder);
     for (name, about) in [
         ("busgate_build_info", "always 1; the version is a label"),
         ("busgate_connections", "open connections"),
@@ -228,11 +226,5 @@ fn describe(recorder: &PrometheusRecorder) {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for DoorMetrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DoorMetrics").finish_non_exhaustive()
     }
 }

@@ -83,6 +83,23 @@ impl TransportUrl {
         if let Backend::Log(directory) = &self.backend { Some(directory) } else { None }
     }
 
+    /// What kind it is, by its scheme: a word of a short list.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match &self.backend {
+            Backend::Memory(_) => "memory",
+            Backend::Log(_) => "log",
+            #[cfg(feature = "redis")]
+            Backend::Redis(_) => "redis",
+            #[cfg(feature = "nats")]
+            Backend::Nats(config) if config.core => "nats+core",
+            #[cfg(feature = "nats")]
+            Backend::Nats(_) => "nats",
+            #[cfg(feature = "kafka")]
+            Backend::Kafka(_) => "kafka",
+        }
+    }
+
     /// Whether other nodes may be on the same transport.
     #[must_use]
     pub const fn is_shared(&self) -> bool {

@@ -22,6 +22,9 @@ mod ledger;
 #[path = "../../client/tests/faults/load.rs"]
 mod load;
 #[cfg(test)]
+#[path = "nodes/measures.rs"]
+mod measures;
+#[cfg(test)]
 #[path = "nodes/node.rs"]
 mod node;
 #[cfg(test)]
@@ -53,6 +56,7 @@ laws! { [redis Redis, nats Nats, kafka Kafka] {
         acked_through_another_node_the_next_comes_at_once, extended_through_another_node_it_stays, a_stale_ack_through_another_node_changes_nothing,
         a_stale_ack_after_its_node_was_killed_changes_nothing,
         any_door_settles_what_another_nodes_door_delivered;
+    measures: what_the_broker_does_is_measured;
     restarts: a_node_killed_under_load_loses_and_repeats_nothing,
         a_rolling_restart_loses_and_dead_letters_nothing;
     broker_faults: while_the_broker_is_away_the_answers_say_so, a_broker_that_stands_still_is_waited_for,

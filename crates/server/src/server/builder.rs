@@ -28,6 +28,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause between two attempts to reach the transport.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// What a transport is called in the metrics that was not opened from a URL.
+const OWN_KIND: &str = "own";
+
 /// A server to be. What is not set is as in the configuration's defaults; a listener that is not set is not there.
 #[derive(Debug, Default)]
 pub struct ServerBuilder {
@@ -126,19 +129,21 @@ impl ServerBuilder {
             None => built_in()?,
         };
         let clock = SystemClock::shared();
-        let (transport, shared, directory) = match self.transport {
-            Some(transport) => (transport, self.shared, None),
+        let (transport, kind, shared, directory) = match self.transport {
+            Some(transport) => (transport, OWN_KIND, self.shared, None),
             None => {
                 let opened = open(&config, &clock).await.map_err(StartError::Transport)?;
-                (opened, config.transport.is_shared(), config.transport.directory())
+                let asked = &config.transport;
+                (opened, asked.kind(), asked.is_shared(), asked.directory())
             }
         };
         let secret =
             ack_secret::load(config.ack_secret.as_ref(), directory).map_err(StartError::Transport)?;
         let authorizer = self.authorizer.unwrap_or_else(|| authorizer(&self.keys));
-        let gateway =
-            Gateway::new(Arc::clone(&transport), authorizer, clock, gateway_config(&config, shared, secret));
-        let app = app(gateway, transport, &config, &self.keys, self.admin.is_some());
+        let metrics = Metrics::new(transport, kind);
+        let bounds = gateway_config(&config, shared, secret);
+        let gateway = Gateway::new(metrics.transport(), authorizer, clock, bounds);
+        let app = app(gateway, metrics, &config, &self.keys, self.admin.is_some());
         let listeners = [
             bind(self.http, || Service::Http(Arc::new(Front::public(&app, self.routes)))).await?,
             bind(self.grpc, || Service::Grpc(grpc::routes(&app))).await?,
@@ -205,7 +210,7 @@ fn gateway_config(config: &Config, shared: bool, ack_secret: AckSecret) -> Gatew
 
 fn app(
     gateway: Gateway,
-    transport: Arc<dyn Transport>,
+    metrics: Metrics,
     config: &Config,
     keys: &[ApiKey],
     separate_admin: bool,
@@ -214,7 +219,7 @@ fn app(
     Arc::new(App {
         gateway,
         origins: Origins::new(&config.allowed_origins, authentication.is_open()),
-        metrics: Metrics::new(transport),
+        metrics,
         doors: DoorOptions {
             heartbeat: config.heartbeat,
             max_payload_bytes: config.limits.max_payload_bytes,

@@ -55,6 +55,15 @@ impl Backend {
         format!("{}?prefix=t{}.", shared(kind), MessageId::generate())
     }
 
+    /// What it is called in the metrics.
+    pub(crate) const fn kind(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Nats => "nats",
+            Self::Kafka => "kafka",
+        }
+    }
+
     /// A server that keeps what it answered, also when it is killed.
     pub(crate) fn own(self) -> Broker {
         match self {
