@@ -6,7 +6,7 @@ mod turn;
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -41,6 +41,8 @@ pub(crate) struct Crew {
     /// Its keys beside the stream.
     pub(crate) keys: [String; 5],
     state: Mutex<State>,
+    /// The connection on which what is read is marked as read on it.
+    marked: AtomicU64,
     alarm: Notify,
 }
 
@@ -56,6 +58,8 @@ struct State {
     /// Leases that began here and nowhere else yet, and when the first of them did.
     starts: Vec<EntryId>,
     since: Option<Instant>,
+    /// How many messages are read at first.
+    chunk: usize,
     /// When to look for messages next; `None` when there may be some right now.
     look_at: Option<Instant>,
     /// Who is the consumer now; empty for worker groups.
@@ -105,12 +109,13 @@ impl Crew {
             returns: Vec::new(),
             starts: Vec::new(),
             since: None,
+            chunk: 32,
             look_at: None,
             member: String::new(),
             over: false,
         };
         let keys = topic.keys.of_group(&group);
-        Self { topic, holder, group, keys, state: Mutex::new(state), alarm: Notify::new() }
+        Self { topic, holder, group, keys, state: Mutex::new(state), marked: AtomicU64::new(0), alarm: Notify::new() }
     }
 
     /// Takes a subscription in; answers whether that was possible. A consumer has one: an earlier one ends.

@@ -177,6 +177,8 @@ fn hear(node: &Node, message: &Msg) {
                 crew.ring();
             }
         }
+        // What this node adds it sees from the answer.
+        Some("new") if own(words.next()) => {}
         _ => topic.ring(),
     }
 }

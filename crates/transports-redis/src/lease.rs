@@ -45,6 +45,17 @@ pub(crate) const fn epoch(turn: u64, nonce: u16) -> u64 {
     turn << 16 | nonce as u64
 }
 
+/// An epoch that no turn of any group has: a mark for the messages that are read under it.
+pub(crate) fn mark() -> u64 {
+    fastrand::u64(..) | 1 << 63
+}
+
+/// The epoch that the scripts write like this.
+pub(crate) fn epoch_of(text: &str) -> Option<u64> {
+    let (turn, nonce) = text.split_once('-')?;
+    Some(epoch(turn.parse().ok()?, nonce.parse().ok()?))
+}
+
 /// The same as the scripts write it.
 pub(crate) fn epoch_text(epoch: u64) -> String {
     format!("{}-{}", epoch >> 16, epoch & 0xffff)
@@ -72,5 +83,7 @@ mod tests {
     #[test]
     fn an_epoch_is_written_as_the_scripts_write_it() {
         assert_eq!(epoch_text(epoch(12, 345)), "12-345");
+        let mark = mark();
+        assert_eq!(epoch_of(&epoch_text(mark)), Some(mark));
     }
 }

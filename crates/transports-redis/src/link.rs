@@ -140,7 +140,11 @@ impl Link {
     }
 
     async fn send(&self, command: &Cmd) -> Result<RedisResult<Value>> {
-        let (number, mut connection) = self.connection().await?;
+        let (number, connection) = self.connection().await?;
+        Ok(self.send_on(number, connection, command).await)
+    }
+
+    async fn send_on(&self, number: u64, mut connection: Connection, command: &Cmd) -> RedisResult<Value> {
         let answer = match &mut connection {
             Connection::Server(connection) => connection.req_packed_command(command).await,
             Connection::Cluster(connection) => connection.req_packed_command(command).await,
@@ -149,7 +153,7 @@ impl Link {
         if let Err(error) = &answer {
             self.judge(number, error);
         }
-        Ok(answer)
+        answer
     }
 
     /// Has the server do a command.
@@ -170,19 +174,35 @@ impl Link {
         keys: &[&str],
         arguments: impl Fn(&mut Cmd) + Send + Sync,
     ) -> Result<Value> {
+        let (_, value) = self.run_knowing(script, keys, |command, _| arguments(command)).await?;
+        Ok(value)
+    }
+
+    /// The same; `arguments` and the caller learn which connection it is.
+    ///
+    /// # Errors
+    /// As [`Self::command`].
+    pub(crate) async fn run_knowing(
+        &self,
+        script: &Script,
+        keys: &[&str],
+        arguments: impl Fn(&mut Cmd, u64) + Send + Sync,
+    ) -> Result<(u64, Value)> {
+        let (number, connection) = self.connection().await?;
         let command = |verb: &str, script: &str| {
             let mut command = redis::cmd(verb);
             command.arg(script).arg(keys.len()).arg(keys);
-            arguments(&mut command);
+            arguments(&mut command, number);
             command
         };
-        match self.send(&command("EVALSHA", &script.hash)).await? {
+        let answer = match self.send_on(number, connection.clone(), &command("EVALSHA", &script.hash)).await {
             Err(error) if error.kind() == redis::ServerErrorKind::NoScript.into() => {
                 tracing::debug!(script = script.name, "redis is sent a script");
-                self.command(&command("EVAL", script.text)).await
+                self.send_on(number, connection, &command("EVAL", script.text)).await
             }
-            answer => answer.map_err(error::told),
-        }
+            answer => answer,
+        };
+        Ok((number, answer.map_err(error::told)?))
     }
 
     /// The same, and waits until as many replicas have it as the configuration asks for.

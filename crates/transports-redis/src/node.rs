@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) ear: Ear,
     /// What tells it from other nodes.
     pub(crate) id: u64,
+    /// The same, as the scripts are told.
+    pub(crate) name: String,
     topics: Mutex<HashMap<EventName, Arc<Topic>>>,
     serial: AtomicU64,
 }
@@ -38,7 +40,8 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(link: Link) -> Self {
         let id = fastrand::u64(1..);
-        Self { link, ear: Ear::default(), id, topics: Mutex::default(), serial: AtomicU64::new(1) }
+        let name = format!("{id:x}");
+        Self { link, ear: Ear::default(), id, name, topics: Mutex::default(), serial: AtomicU64::new(1) }
     }
 
     pub(crate) fn config(&self) -> &RedisConfig {

@@ -54,12 +54,13 @@ impl Node {
         from: &From,
         ordinal: Option<u64>,
         limit: Limit,
+        waits: bool,
     ) -> Result<Result<Part, Gone>> {
         let arguments = |command: &mut Cmd| {
             command.arg(topic.mapped_flag()).arg(self.default_age());
             from.write(command);
             command.arg(ordinal.and_then(|ordinal| i64::try_from(ordinal).ok()).unwrap_or(-1));
-            command.arg(limit.messages).arg(limit.bytes);
+            command.arg(limit.messages).arg(limit.bytes).arg(if waits { self.name.as_str() } else { "" });
         };
         let keys = [topic.keys.stream.as_str(), &topic.keys.record];
         let value = self.link.run(&script::READ, &keys, arguments).await?;
@@ -78,7 +79,7 @@ impl Node {
         let from = topic.from(&request.start)?;
         let limit = Limit { messages: request.limit, bytes: request.max_bytes };
         let part =
-            self.part(topic, &from, None, limit).await?.map_err(|_| error::not_registered(&topic.name))?;
+            self.part(topic, &from, None, limit, false).await?.map_err(|_| error::not_registered(&topic.name))?;
         let life = part.life;
         let next = match (part.messages.last(), part.last) {
             (Some((id, _)), _) => topic.cursor(life, *id)?,
@@ -133,7 +134,7 @@ impl Reader {
     /// As [`Node::page`].
     pub(crate) async fn open(node: Arc<Node>, topic: Arc<Topic>, from: &From) -> Result<Self> {
         let none = Limit { messages: 0, bytes: 0 };
-        let found = node.part(&topic, from, None, none).await?;
+        let found = node.part(&topic, from, None, none, false).await?;
         let part = found.map_err(|_| error::not_registered(&topic.name))?;
         let topic = node.keep(topic);
         let listening = Listening::new(&node, &topic);
@@ -185,7 +186,7 @@ impl Reader {
         self.bell.mark_unchanged();
         let from = From { kind: "on", next: self.next, life: self.life };
         let limit = Limit { messages: CHUNK.0, bytes: CHUNK.1 };
-        let found = self.node.part(&self.topic, &from, self.ordinal, limit).await;
+        let found = self.node.part(&self.topic, &from, self.ordinal, limit, true).await;
         match found {
             Ok(Ok(part)) => self.take(part),
             Ok(Err(gone)) => self.recover(&gone).await,

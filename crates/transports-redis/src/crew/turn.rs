@@ -1,6 +1,10 @@
 //! The turns of a crew: each gives back, starts leases, and takes messages in one call.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use busgate_core::{ErrorKind, Result};
 use redis::{Cmd, Value};
@@ -8,7 +12,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{AHEAD, Crew, End, LOOK, PORTION, SeatItem, State, Taken};
 use crate::{
-    codec, error,
+    codec,
+    config::Topology,
+    error,
     id::EntryId,
     lease,
     node::Node,
@@ -18,6 +24,9 @@ use crate::{
 
 /// How many bytes of messages are taken at once.
 const MOST_BYTES: usize = 4 << 20;
+
+/// The most messages that are read at first.
+const MOST_CHUNK: usize = 256;
 
 /// How many messages of a group may wait for an earlier one of their key before nothing new is taken.
 const MOST_PARKED: usize = 10_000;
@@ -31,6 +40,8 @@ struct Plan {
     life: u64,
     member: String,
     want: usize,
+    /// How many are read at first: as many as fit, by the size of those that came last.
+    chunk: usize,
     returns: Vec<(EntryId, u64)>,
     /// Leases by entry, epoch, how long they run, and whether they were yielded.
     starts: Vec<(EntryId, u64, Duration, bool)>,
@@ -43,9 +54,13 @@ enum Next {
 }
 
 /// What a turn brought.
+#[derive(Default)]
 struct Brought {
     epoch: u64,
     entries: Vec<Value>,
+    /// The epoch of those that have no entry of their own, and those.
+    mark: u64,
+    plain: Vec<Value>,
     due: Option<u64>,
     more: bool,
     gap: Option<busgate_core::Gap>,
@@ -109,7 +124,9 @@ impl Crew {
 
     async fn work(&self, node: &Node, plan: &Plan) -> Result<Result<Brought, Gone>> {
         let nonce = fastrand::u16(..);
-        let arguments = |command: &mut Cmd| {
+        let cluster = node.config().topology == Topology::Cluster;
+        let marked = self.marked.load(Ordering::Relaxed);
+        let arguments = |command: &mut Cmd, number: u64| {
             command.arg(self.topic.mapped_flag()).arg(format!("{:x}", plan.life)).arg(&self.group);
             command
                 .arg(format!("busgate-{:x}", node.id))
@@ -118,7 +135,10 @@ impl Crew {
                 .arg(MOST_BYTES)
                 .arg(MOST_PARKED);
             command.arg(AHEAD.as_millis()).arg(&self.topic.keys.channel).arg(&plan.member).arg(&self.group);
-            command.arg(format!("{:x}", node.id)).arg(plan.returns.len()).arg(plan.starts.len());
+            // The driver of a cluster does not tell when another server takes over.
+            let plainly = if cluster { "0" } else if marked == number { "1" } else { "2" };
+            command.arg(&node.name).arg(plan.chunk).arg(plainly);
+            command.arg(plan.returns.len()).arg(plan.starts.len());
             for (id, epoch) in &plan.returns {
                 command.arg(id.to_string()).arg(lease::epoch_text(*epoch));
             }
@@ -127,13 +147,13 @@ impl Crew {
                 command.arg(if *yielded { "l" } else { "b" });
             }
         };
-        let value = node.link.run(&script::WORK, &self.all_keys(), arguments).await?;
+        let (number, value) = node.link.run_knowing(&script::WORK, &self.all_keys(), arguments).await?;
         let mut reply = match Reply::outcome("work", value)? {
             Outcome::Done(reply) => reply,
             Outcome::Gone(gone) => return Ok(Err(gone)),
             Outcome::Other(status, _) if status == "taken" => {
                 self.taken_over(&plan.member);
-                return Ok(Ok(Brought { epoch: 0, entries: Vec::new(), due: None, more: false, gap: None }));
+                return Ok(Ok(Brought::default()));
             }
             Outcome::Other(..) => return Err(error::nonsense("work")),
         };
@@ -141,7 +161,10 @@ impl Crew {
         let (entries, due, more) = (reply.parts()?.rest(), reply.count()?, reply.flag()?);
         let (gap, missed, cut) = (reply.flag()?, reply.count()?, reply.text()?);
         let gap = if gap { Some(self.topic.gap(plan.life, missed, cut.parse().ok())?) } else { None };
-        Ok(Ok(Brought { epoch: lease::epoch(turn, nonce), entries, due, more, gap }))
+        let mark = lease::epoch_of(&reply.text()?).ok_or_else(|| error::nonsense("work"))?;
+        let plain = reply.parts()?.rest();
+        self.marked.store(number, Ordering::Relaxed);
+        Ok(Ok(Brought { epoch: lease::epoch(turn, nonce), entries, mark, plain, due, more, gap }))
     }
 
     /// The keys of its scripts.
@@ -173,8 +196,9 @@ impl Crew {
     }
 
     fn take_in(&self, brought: Brought, plan: &Plan, asked: Instant) {
-        let taken: Vec<_> =
-            brought.entries.into_iter().filter_map(|entry| taken(entry, brought.epoch)).collect();
+        let again = brought.entries.into_iter().filter_map(|entry| taken(entry, brought.epoch));
+        let fresh = brought.plain.into_iter().filter_map(|entry| fresh(entry, brought.mark));
+        let taken: Vec<_> = again.chain(fresh).collect();
         let mut state = self.state.lock();
         if state.life != plan.life {
             return;
@@ -185,6 +209,10 @@ impl Crew {
             {
                 held.until = asked + AHEAD;
             }
+        }
+        if !taken.is_empty() {
+            let bytes: usize = taken.iter().map(|taken| taken.message.weight() + 256).sum();
+            state.chunk = (MOST_BYTES * taken.len() / bytes).clamp(1, MOST_CHUNK);
         }
         let full = brought.more && !taken.is_empty();
         state.hand_on(brought.gap, taken, asked);
@@ -247,7 +275,7 @@ impl State {
         if self.returns.is_empty() && !told && !stale && !looks {
             return Next::Sleep(self.wake_at(now, want));
         }
-        let mut plan = Plan { life: self.life, member: self.member.clone(), want, ..Plan::default() };
+        let mut plan = Plan { life: self.life, member: self.member.clone(), want, chunk: self.chunk, ..Plan::default() };
         plan.returns = std::mem::take(&mut self.returns);
         let starts = std::mem::take(&mut self.starts);
         self.since = None;
@@ -265,7 +293,9 @@ impl State {
             plan.starts.extend(ahead.map(|(id, held)| (*id, held.epoch, AHEAD, false)));
         }
         // Whoever rings from now on is not answered by this turn.
-        self.look_at = Some(now + LOOK);
+        if want > 0 || self.look_at.is_some() {
+            self.look_at = Some(now + LOOK);
+        }
         Next::Turn(plan)
     }
 
@@ -334,4 +364,11 @@ fn taken(entry: Value, epoch: u64) -> Option<Taken> {
     let (id, attempt) = (parts.id().ok()?, parts.number().ok()?);
     let message = codec::read(id, parts.parts().ok()?.rest());
     Some(Taken { id, epoch, attempt: u32::try_from(attempt).unwrap_or(u32::MAX), message: Arc::new(message) })
+}
+
+fn fresh(entry: Value, epoch: u64) -> Option<Taken> {
+    let mut parts = Reply::new("work", entry).ok()?;
+    let id = parts.id().ok()?;
+    let message = codec::read(id, parts.parts().ok()?.rest());
+    Some(Taken { id, epoch, attempt: 1, message: Arc::new(message) })
 }

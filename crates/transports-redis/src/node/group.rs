@@ -5,7 +5,7 @@ use redis::Cmd;
 
 use super::Node;
 use crate::{
-    error,
+    error, lease,
     reply::{Gone, Outcome, Reply},
     script,
     topic::{From, Topic},
@@ -38,10 +38,12 @@ impl Node {
             steps.join(",")
         };
         let steps = policy.map_or_else(|| "-".to_owned(), steps);
+        let born = lease::mark();
         let arguments = |command: &mut Cmd| {
             command.arg(topic.mapped_flag()).arg(self.default_age()).arg(group);
             from.write(command);
             command.arg(member).arg(&topic.keys.channel).arg(group).arg(&steps);
+            command.arg(lease::epoch_text(born));
         };
         let value = self.link.run_replicated(&script::JOIN, keys, arguments).await?;
         match Reply::outcome("join", value)? {

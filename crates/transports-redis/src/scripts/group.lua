@@ -5,6 +5,9 @@
 -- T, the leases by their end; D, the delayed by their due time; R, what is ready, by padded id; W, who waits for a lane, as
 --   `<lane>` and padded id.
 -- Invariant: an entry of H is in exactly one of T, D, R and W.
+-- A message without a key that was read for the first time has no entry as long as nothing but that is to be said of it: it is
+-- pending with a node as its consumer, and its epoch is what `born` was in H when it was read. Who is done with it finds it
+-- pending or not; all else makes it an entry first.
 local H, T, D, R, W = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 
 local function read_state(text)
@@ -16,6 +19,42 @@ end
 
 local function write_state(s)
   return s.epoch .. ' ' .. string.format('%d', s.attempts) .. ' ' .. s.state .. ' ' .. s.lane
+end
+
+-- Whether a node has read it; else another client has.
+local function is_ours(pending)
+  return string.sub(pending[2], 1, 8) == 'busgate-'
+end
+
+-- A page of what is pending and was idle for so long, from `from` on, and what is known of each.
+local function pending_page(group, idle, from, count)
+  local page, ids = call('XPENDING', S, group, 'IDLE', idle, from, '+', count), {}
+  for n = 1, #page do ids[n] = page[n][1] end
+  return page, #ids > 0 and call('HMGET', H, unpack(ids)) or {}
+end
+
+-- What is known of an entry, or, of one that has none and was read under this epoch, what there is to know.
+local function entry_of(group, id, epoch, born)
+  local s = read_state(call('HGET', H, id))
+  if not s and epoch == born and #call('XPENDING', S, group, id, id, 1) == 1 then
+    s = { epoch = born, attempts = 0, state = 'b', lane = '', plain = true }
+  end
+  return s
+end
+
+-- Makes entries of all that nodes have read and not spoken of since: theirs until `till`.
+local function enter_pending(group, born, till)
+  local from = '-'
+  while from do
+    local page, known = pending_page(group, 0, from, 200)
+    for n, pending in ipairs(page) do
+      if not known[n] and is_ours(pending) then
+        call('HSET', H, pending[1], born .. ' 0 b ')
+        call('ZADD', T, till, pending[1])
+      end
+    end
+    from = #page == 200 and '(' .. page[200][1]
+  end
 end
 
 local function lane_of(fields)

@@ -1,6 +1,6 @@
 -- Makes sure of the group, and lets a consumer take over.
 -- ARGV: mapped, default age, group, how it starts, the next id, the one before it, the cursor's life, the member that takes
--- over (empty for worker groups), channel, the holder, the steps of its backoff in milliseconds
+-- over (empty for worker groups), channel, the holder, the steps of its backoff in milliseconds, what is `born`
 local rec = record(ARGV[1])
 if not rec.life then return gone(rec) end
 age_out(rec, ARGV[2])
@@ -14,11 +14,13 @@ local new = type(made) == 'table' and made.ok ~= nil
 if not new and not string.find(made.err, 'BUSYGROUP', 1, true) then return made end
 if new then
   call('UNLINK', H, T, D, R, W)
-  call('HSET', H, 'cut', rec.cut or '0-0', 'reads', math.max(from.ordinal, 0))
+  call('HSET', H, 'cut', rec.cut or '0-0', 'reads', math.max(from.ordinal, 0), 'born', ARGV[12])
 end
 if ARGV[11] ~= '-' then call('HSET', H, 'backoff', ARGV[11]) end
 if ARGV[8] ~= '' then
   call('HSET', H, 'member', ARGV[8])
+  local born = call('HGET', H, 'born')
+  if born then enter_pending(ARGV[3], born, now_ms()) end
   local held = call('ZRANGE', T, 0, -1)
   for _, id in ipairs(held) do
     call('ZADD', R, 0, pad(id))

@@ -10,9 +10,9 @@ end
 -- The event's record, or nothing when there is no such event. A stream that is there without a record is an event of
 -- life 0, as is a mapped one that is not there yet.
 local function record(mapped)
-  local r = call('HMGET', E, 'life', 'dedup', 'age', 'bytes', 'messages', 'native', 'cut', 'gone', 'after')
+  local r = call('HMGET', E, 'life', 'dedup', 'age', 'bytes', 'messages', 'native', 'cut', 'waits')
   local rec = { life = r[1], dedup = r[2], age = r[3], bytes = r[4], messages = r[5], native = r[6] == '1',
-    cut = r[7], gone = r[8] or '', after = r[9] or '' }
+    cut = r[7], waits = r[8] }
   if not rec.life and (mapped == '1' or call('EXISTS', S) == 1) then
     rec.life, rec.native = '0', true
   end
@@ -21,7 +21,14 @@ end
 
 -- What is answered when there is no such event, or another life of it.
 local function gone(rec)
-  return { 'gone', rec.gone, rec.life or '', rec.after }
+  local r = call('HMGET', E, 'gone', 'after')
+  return { 'gone', r[1] or '', rec.life or '', r[2] or '' }
+end
+
+-- Whoever found the end wants to be told of what comes next: `waits` is the node, or `*` when there are several.
+local function wait_for_more(rec, node)
+  if rec.waits == node or rec.waits == '*' then return end
+  call('HSET', E, 'waits', rec.waits and '*' or node)
 end
 
 -- Ids, padded so that they sort as text.

@@ -1,14 +1,14 @@
 -- Adds a batch. KEYS: stream, record, ids, earlier ids, marks.
--- ARGV: mapped, channel, defaults (dedup, age, bytes, messages), most ids, how many messages, then of each: its id, its
+-- ARGV: mapped, channel, defaults (dedup, age, bytes, messages), most ids, node, how many messages, then of each: its id, its
 -- bytes, how many arguments, the arguments of XADD
 local I0, I1, M = KEYS[3], KEYS[4], KEYS[5]
 local rec = record(ARGV[1])
 if not rec.life then return gone(rec) end
-local window, most, count = tonumber(rec.dedup or ARGV[3]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local window, most, count = tonumber(rec.dedup or ARGV[3]), tonumber(ARGV[7]), tonumber(ARGV[9])
 
 local at, ids, now = {}, {}, 0
 do
-  local i = 9
+  local i = 10
   for n = 1, count do
     at[n], ids[n] = i, ARGV[i]
     i = i + 3 + tonumber(ARGV[i + 2])
@@ -47,13 +47,12 @@ for n = 1, count do
     added, bytes = added + 1, bytes + tonumber(ARGV[i + 1])
     if window > 0 then
       seen[id] = place
-      remember[#remember + 1], remember[#remember + 2] = id, place
+      remember[2 * added - 1], remember[2 * added] = id, place
     end
   end
 end
 if added == 0 then return { 'ok', rec.life, out } end
 if #remember > 0 then call('HSET', I0, unpack(remember)) end
-
 if not rec.native then
   age_out(rec, ARGV[4])
   local limit = tonumber(rec.bytes or ARGV[5])
@@ -87,5 +86,9 @@ if not rec.native then
     cut(rec, last, trimmed + call('XTRIM', S, 'MAXLEN', '=', hold))
   end
 end
-call('PUBLISH', ARGV[2], 'new')
+-- The node itself sees from the answer that there is more.
+if rec.waits and rec.waits ~= ARGV[8] then
+  call('HDEL', E, 'waits')
+  call('PUBLISH', ARGV[2], 'new ' .. ARGV[8])
+end
 return { 'ok', rec.life, out }

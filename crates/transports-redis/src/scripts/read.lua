@@ -1,5 +1,6 @@
 -- Reads a page. ARGV: mapped, default age, how it starts (beginning, latest, time, after, on), the next id, the one before
--- it, the life of the cursor, how many are before it (-1: unknown), how many messages at most, how many bytes
+-- it, the life of the cursor, how many are before it (-1: unknown), how many messages at most, how many bytes, node (empty
+-- when nobody waits for more)
 local rec = record(ARGV[1])
 if not rec.life then return gone(rec) end
 age_out(rec, ARGV[2])
@@ -39,5 +40,6 @@ while #out < limit and not ended do
   if #page < chunk then ended = true end
 end
 if #out == limit then ended = #call('XRANGE', S, start, '+', 'COUNT', 1) == 0 end
+if ended and ARGV[10] ~= '' then wait_for_more(rec, ARGV[10]) end
 return { 'ok', rec.life, lost and 1 or 0, missed, ended and 1 or 0, from.prev or '', from.next, from.strict and 1 or 0, last,
   from.ordinal, out }

@@ -1,25 +1,39 @@
--- Takes in what is pending and nobody here knows of: left by other clients, or by a server that lost the rest.
--- ARGV: mapped, life, group, how long it must have been idle, where to go on, how many at a time, channel, the holder
+-- Takes in what is pending and nobody here knows of: left by nodes that are gone, by other clients, or by a server that lost the
+-- rest. ARGV: mapped, life, group, how long what another client read must have been idle, where to go on, how many at a time,
+-- channel, the holder, how long what a node read must have been idle, how often all nodes together look (0: whenever asked)
 local rec = record(ARGV[1])
 if rec.life ~= ARGV[2] then return gone(rec) end
-local pending = call('XPENDING', S, ARGV[3], 'IDLE', ARGV[4], ARGV[5], '+', ARGV[6])
+local patience, ahead, pause = tonumber(ARGV[4]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local born, swept = unpack(call('HMGET', H, 'born', 'swept'))
+if pause > 0 and ARGV[5] == '-' then
+  local now = now_ms()
+  if swept and now >= tonumber(swept) and now - tonumber(swept) < pause then return { 'ok', 0, '' } end
+  call('HSET', H, 'swept', now)
+end
+local pending, known = pending_page(ARGV[3], math.min(patience, ahead), ARGV[5], ARGV[6])
 local taken = 0
-for _, entry in ipairs(pending) do
-  local id, s = entry[1], read_state(call('HGET', H, entry[1]))
+for n, entry in ipairs(pending) do
+  local id, idle, s = entry[1], entry[3], read_state(known[n])
   local lane
   if not s then
-    local found = call('XRANGE', S, id, id)[1]
-    lane = found and lane_of(found[2]) or ''
-    s = { epoch = '0', attempts = entry[4], state = 'n', lane = lane }
+    local ours = is_ours(entry)
+    if idle >= (ours and ahead or patience) then
+      local found = call('XRANGE', S, id, id)[1]
+      lane = found and lane_of(found[2]) or ''
+      s = { epoch = '0', attempts = entry[4], state = 'n', lane = lane }
+      -- Its token is good until somebody else has it, and it was never told to be yielded.
+      if ours and born then s.epoch, s.attempts, s.state = born, entry[4] - 1, 'b' end
+    end
+  elseif pause > 0 or idle < patience then
+    -- There is an entry: whoever made it looks after it, and now and then that is checked.
   elseif s.state == 'p' and not call('HGET', H, 'k' .. s.lane) then
-    lane = s.lane
+    lane, s.state = s.lane, 'n'
     call('ZREM', W, lane .. pad(id))
   elseif s.state ~= 'p' and not (call('ZSCORE', T, id) or call('ZSCORE', D, id) or call('ZSCORE', R, pad(id))) then
-    lane = s.lane
+    lane, s.state = s.lane, 'n'
   end
   if lane then
     taken = taken + 1
-    s.state = 'n'
     local holder = lane ~= '' and call('HGET', H, 'k' .. lane)
     if lane == '' or not holder or holder == id then
       if lane ~= '' then call('HSET', H, 'k' .. lane, id) end

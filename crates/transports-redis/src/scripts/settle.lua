@@ -17,23 +17,45 @@ local function backoff(attempts)
 end
 
 -- What is known of each, as text: most are acked, and need no more than a comparison.
+local born
 for from = 7, #ARGV, 2500 do
-  local ids = {}
-  for i = from, math.min(from + 2495, #ARGV), 5 do ids[#ids + 1] = ARGV[i] end
+  local ids, n = { 'born' }, 1
+  for i = from, math.min(from + 2495, #ARGV), 5 do
+    n = n + 1
+    ids[n] = ARGV[i]
+  end
   local texts = call('HMGET', H, unpack(ids))
-  for n = 1, #ids do known[ids[n]] = texts[n] end
+  born = texts[1]
+  for n = 2, #ids do known[ids[n]] = texts[n] end
 end
 
 for i = 7, #ARGV, 5 do
   local id, epoch, verb = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local text = known[id]
   local n = #out + 1
-  if not text or string.sub(text, 1, #epoch + 1) ~= epoch .. ' ' then
+  if text == false and epoch == born then
+    -- It has no entry: whether it is pending is all there is to it.
+    if verb == 'ack' then
+      out[n] = call('XACK', S, ARGV[3], id)
+      if out[n] == 1 and ARGV[i + 4] == '1' then elsewhere[#elsewhere + 1] = id end
+      text = nil
+    else
+      local s = entry_of(ARGV[3], id, epoch, born)
+      if s then
+        text = write_state(s)
+        call('HSET', H, id, text)
+        call('ZADD', T, now, id)
+      end
+    end
+  end
+  if out[n] then
+    -- That was all.
+  elseif not text or string.sub(text, 1, #epoch + 1) ~= epoch .. ' ' then
     out[n] = 0
   elseif verb == 'ack' then
     out[n] = 1
     acks[#acks + 1] = id
-    known[id] = false
+    known[id] = nil
     -- Without a lane it ends with the space before it.
     if string.byte(text, -1) ~= 32 and leave_lane(id, read_state(text).lane) then back = true end
     if ARGV[i + 4] == '1' then elsewhere[#elsewhere + 1] = id end

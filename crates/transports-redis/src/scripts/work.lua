@@ -1,40 +1,46 @@
 -- One turn of a group at one node: gives back, starts leases, takes back what ran out, hands out.
 -- ARGV: mapped, life, group, consumer, nonce, how many are wanted, how many bytes, how many may wait for lanes, how long what
--- is read ahead stays ours, channel, the member (consumers only), the holder, node, how many are given back, how many
+-- is read ahead stays ours, channel, the member (consumers only), the holder, node, how many are read at first, whether (`0`,
+-- `1`) messages are handed out without an entry, or (`2`) so, on a connection that is new, how many are given back, how many
 -- leases start; then of each given back: id, epoch; of each lease: id, epoch, how long, its state
 local rec = record(ARGV[1])
 if rec.life ~= ARGV[2] then return gone(rec) end
 local group, consumer, want, most = ARGV[3], ARGV[4], tonumber(ARGV[6]), tonumber(ARGV[7])
-local max_parked, ahead = tonumber(ARGV[8]), tonumber(ARGV[9])
-local member = ARGV[11]
-if member ~= '' and call('HGET', H, 'member') ~= member then return { 'taken' } end
-local returns, starts = tonumber(ARGV[14]), tonumber(ARGV[15])
-local now, i, came = now_ms(), 16, 0
+local max_parked, ahead, plainly = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[15] ~= '0'
+local figure = call('HMGET', H, 'member', 'cut', 'born')
+if ARGV[11] ~= '' and figure[1] ~= ARGV[11] then return { 'taken' } end
+local returns, starts = tonumber(ARGV[16]), tonumber(ARGV[17])
+local now, i, came = now_ms(), 18, 0
+
+-- On a new connection the server may be one that has forgotten what was read: another mark for what is read from now on.
+local born = figure[3]
+if not born or ARGV[15] == '2' then
+  if born then enter_pending(group, born, now + ahead) end
+  born = string.format('%.0f', now) .. '-' .. ARGV[5]
+  call('HSET', H, 'born', born)
+end
 
 for _ = 1, returns do
-  local id, s = ARGV[i], read_state(call('HGET', H, ARGV[i]))
-  if s and s.epoch == ARGV[i + 1] and s.state == 'b' and call('ZREM', T, id) == 1 then
+  local id, s = ARGV[i], entry_of(group, ARGV[i], ARGV[i + 1], born)
+  if s and s.epoch == ARGV[i + 1] and s.state == 'b' and (s.plain or call('ZREM', T, id) == 1) then
+    if s.plain then call('HSET', H, id, write_state(s)) end
     call('ZADD', R, 0, pad(id))
     came = came + 1
   end
   i = i + 2
 end
 for _ = 1, starts do
-  local id, s = ARGV[i], read_state(call('HGET', H, ARGV[i]))
-  if s and s.epoch == ARGV[i + 1] then
-    -- What was extended meanwhile runs as long as that says.
-    local begins = s.state == 'b'
-    if begins and ARGV[i + 3] == 'l' then
-      s.state, s.attempts = 'l', s.attempts + 1
-      call('HSET', H, id, write_state(s))
-    end
-    if begins and (call('ZSCORE', T, id) or call('ZREM', R, pad(id)) == 1) then
+  local id, s = ARGV[i], entry_of(group, ARGV[i], ARGV[i + 1], born)
+  -- What was extended meanwhile runs as long as that says.
+  if s and s.epoch == ARGV[i + 1] and s.state == 'b' then
+    if ARGV[i + 3] == 'l' then s.state, s.attempts = 'l', s.attempts + 1 end
+    if s.plain or ARGV[i + 3] == 'l' then call('HSET', H, id, write_state(s)) end
+    if s.plain or call('ZSCORE', T, id) or call('ZREM', R, pad(id)) == 1 then
       call('ZADD', T, now + tonumber(ARGV[i + 2]), id)
     end
   end
   i = i + 4
 end
-came = came + promote(now)
 
 local out, set, timed, epoch, bytes, lost = {}, {}, {}, 0, 0, 0
 local begun
@@ -60,8 +66,9 @@ local function keep()
 end
 
 -- What came back goes first, in the order of the stream. What retention or another client took away is told.
-local more = 0
-while #out < want and bytes < most do
+local more, aside = 0, call('EXISTS', T, D, R, W) > 0
+if aside then came = came + promote(now) end
+while aside and #out < want and bytes < most do
   local ready = call('ZRANGE', R, 0, math.min(want - #out, 64) - 1)
   if #ready == 0 then break end
   call('ZREM', R, unpack(ready))
@@ -88,7 +95,7 @@ end
 
 -- Messages that were gone before the group came to them.
 local gap, missed = 0, -1
-if want > 0 and (rec.native or (rec.cut and call('HGET', H, 'cut') ~= rec.cut)) then
+if want > 0 and (rec.native or (rec.cut and figure[2] ~= rec.cut)) then
   local f = figures()
   for _, g in ipairs(call('XINFO', 'GROUPS', S)) do
     local of = {}
@@ -116,42 +123,59 @@ if lost > 0 then
   gap = 1
 end
 
-local chunk, ended, fresh = 32, false, 0
-while #out < want and bytes < most and not ended do
-  if call('ZCARD', W) >= max_parked then break end
-  local count = math.min(want - #out, chunk)
+-- Fresh messages without a key are handed out as they were read: the server's own pending list knows whose they are and since
+-- when. What there is to say of them later makes them an entry like others.
+local plain, chunk, ended, fresh, given = {}, tonumber(ARGV[14]), false, 0, 0
+while #out + given < want and bytes < most and not ended do
+  if aside and call('ZCARD', W) >= max_parked then break end
+  local count = math.min(want - #out - given, chunk)
   local got = call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', S, '>')
   local entries = got and got[1] and got[1][2] or {}
-  for _, entry in ipairs(entries) do
-    local id, lane = entry[1], lane_of(entry[2])
-    if lane == '' then
-      hand_out(id, 0, '', entry[2])
-    elseif call('HSETNX', H, 'k' .. lane, id) == 1 then
-      hand_out(id, 0, lane, entry[2])
+  for n = 1, #entries do
+    local entry = entries[n]
+    local id, fields, key, size = entry[1], entry[2], nil, 256
+    for i = 1, #fields, 2 do
+      if fields[i] == 'key' and not key then key = fields[i + 1] end
+      size = size + #fields[i + 1]
+    end
+    if not key and plainly then
+      given, bytes = given + 1, bytes + size
+      plain[given] = entry
+    elseif not key then
+      hand_out(id, 0, '', fields)
     else
-      call('HSET', H, id, '0 0 p ' .. lane)
-      call('ZADD', W, 0, lane .. pad(id))
+      local lane = redis.sha1hex(key)
+      aside = true
+      if call('HSETNX', H, 'k' .. lane, id) == 1 then
+        hand_out(id, 0, lane, fields)
+      else
+        call('HSET', H, id, '0 0 p ' .. lane)
+        call('ZADD', W, 0, lane .. pad(id))
+      end
     end
   end
   ended = #entries < count
   fresh = fresh + #entries
   -- As many more as fit, by the size of those so far.
-  if bytes > 0 then chunk = math.max(1, math.min(256, math.floor((most - bytes) / (bytes / math.max(#out, 1))))) end
+  if bytes > 0 then chunk = math.max(1, math.min(256, math.floor((most - bytes) / (bytes / math.max(#out + given, 1))))) end
 end
 keep()
 if fresh > 0 then call('HINCRBY', H, 'reads', fresh) end
 if not ended and want > 0 then more = 1 end
+if ended and want > 0 then wait_for_more(rec, ARGV[13]) end
 
 -- When to come again, and whether others may find something.
 local due = -1
-for _, z in ipairs({ T, D }) do
-  local first = call('ZRANGE', z, 0, 0, 'WITHSCORES')
-  if first[2] then
-    local left = math.max(0, tonumber(first[2]) - now)
-    if due < 0 or left < due then due = left end
+if aside or returns + starts > 0 or #out > 0 then
+  for _, z in ipairs({ T, D }) do
+    local first = call('ZRANGE', z, 0, 0, 'WITHSCORES')
+    if first[2] then
+      local left = math.max(0, tonumber(first[2]) - now)
+      if due < 0 or left < due then due = left end
+    end
   end
 end
 if came > 0 and call('ZCARD', R) > 0 then
   call('PUBLISH', ARGV[10], 'group ' .. ARGV[13] .. ' ' .. ARGV[12])
 end
-return { 'ok', epoch, out, due, more, gap, missed, rec.cut or '' }
+return { 'ok', epoch, out, due, more, gap, missed, rec.cut or '', born, plain }

@@ -23,9 +23,11 @@ impl Node {
         let stream = self.stream_info(topic).await?.unwrap_or_default();
         let known = groups.iter().filter_map(|group| {
             let name = group.get("name")?.text()?;
-            Some((holder(&name)?, name, fresh(group, &stream)))
+            let pending = group.get("pending").and_then(Figure::number).unwrap_or(0);
+            Some((holder(&name)?, name, fresh(group, &stream), pending))
         });
-        try_join_all(known.map(|(holder, name, fresh)| self.lag_of(topic, holder, name, fresh))).await
+        let lags = known.map(|(holder, name, fresh, pending)| self.lag_of(topic, holder, name, fresh, pending));
+        try_join_all(lags).await
     }
 
     async fn lag_of(
@@ -34,6 +36,7 @@ impl Node {
         holder: Holder,
         group: String,
         fresh: Option<u64>,
+        pending: u64,
     ) -> Result<ConsumerLag> {
         let [_, leases, delayed, ready, lanes] = topic.keys.of_group(&group);
         let count = async |verb: &str, key: &str, range: &[String]| -> Result<u64> {
@@ -44,8 +47,7 @@ impl Node {
         };
         let now = self.config().clock.now().as_millis();
         let (running, over) = ([format!("({now}"), "+inf".into()], ["-inf".into(), now.to_string()]);
-        let (in_flight, ended, later, due, back, parked) = tokio::try_join!(
-            count("ZCOUNT", &leases, &running),
+        let (ended, later, due, back, parked) = tokio::try_join!(
             count("ZCOUNT", &leases, &over),
             count("ZCOUNT", &delayed, &running),
             count("ZCOUNT", &delayed, &over),
@@ -53,6 +55,8 @@ impl Node {
             count("ZCARD", &lanes, &[]),
         )?;
         let members = topic.crews.lock().get(&holder).map_or(0, |crew| crew.members());
+        // Not all of them have an entry of their own; other clients' have none.
+        let in_flight = pending.saturating_sub(ended + due + later + back + parked);
         let waiting = fresh.map(|fresh| fresh + ended + due + back + parked);
         Ok(ConsumerLag { holder, waiting, in_flight, delayed: later, members: members as u64 })
     }

@@ -67,7 +67,13 @@ pub(super) async fn run(node: Arc<Node>, topic: Arc<Topic>) {
     while let Some(jobs) = topic.publishing.next() {
         let messages: Vec<_> = jobs.iter().flat_map(|job| &job.messages).collect();
         let mut answers = match publish_or_renew(&node, &topic, &messages).await {
-            Ok(answers) => answers.into_iter(),
+            Ok(answers) => {
+                // Other nodes are told by the server.
+                if answers.iter().flatten().any(|receipt| !receipt.duplicate) {
+                    topic.ring();
+                }
+                answers.into_iter()
+            }
             Err(error) => vec![Err(error); messages.len()].into_iter(),
         };
         for job in jobs {
@@ -104,7 +110,7 @@ async fn publish(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Re
         command.arg(topic.mapped_flag()).arg(&keys.channel);
         command.arg(defaults.dedup_window.unwrap_or_default().as_millis()).arg(node.default_age());
         command.arg(defaults.retention_bytes.unwrap_or(0)).arg(defaults.retention_messages.unwrap_or(0));
-        command.arg(node.config().max_ids).arg(messages.len());
+        command.arg(node.config().max_ids).arg(&node.name).arg(messages.len());
         for message in messages {
             command.arg(message.id.as_str()).arg(message.weight());
             codec::write(message, command);

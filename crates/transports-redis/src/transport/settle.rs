@@ -133,7 +133,7 @@ async fn settle(
     };
     let arguments = |command: &mut Cmd| {
         command.arg(topic.mapped_flag()).arg(format!("{life:x}")).arg(&group).arg(&topic.keys.channel);
-        command.arg(&group).arg(format!("{:x}", node.id));
+        command.arg(&group).arg(&node.name);
         for (entry, ours) in entries.iter().zip(&backoffs) {
             command.arg(entry.token.entry.to_string()).arg(lease::epoch_text(entry.epoch)).arg(entry.verb);
             let time = entry.time.or(*ours).and_then(|time| i64::try_from(time.as_millis()).ok());
