@@ -1,6 +1,7 @@
 //! Messages as entries of a stream, and entries of other clients as messages.
 
 mod json;
+pub(crate) mod packed;
 
 use busgate_core::{Message, MessageId, Metadata, Timestamp};
 use bytes::Bytes;
@@ -45,7 +46,7 @@ pub(crate) fn read(id: EntryId, fields: Vec<Value>) -> Message {
     let mut fields = fields.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
         if let (Some(name), Some(value)) = (bytes(name), bytes(value)) {
-            read.take(name, value);
+            read.take(&name, value);
         }
     }
     read.message(id)
@@ -61,10 +62,10 @@ fn bytes(value: Value) -> Option<Vec<u8>> {
 }
 
 /// What was found so far.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Fields {
-    payload: Option<Vec<u8>>,
-    data: Option<Vec<u8>>,
+    payload: Option<Bytes>,
+    data: Option<Bytes>,
     id: Option<MessageId>,
     time: Option<i64>,
     source: Option<String>,
@@ -75,25 +76,43 @@ struct Fields {
     others: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+/// A value that is kept as it is, or copied.
+trait FieldValue: AsRef<[u8]> {
+    fn into_payload(self) -> Bytes;
+}
+
+impl FieldValue for Vec<u8> {
+    fn into_payload(self) -> Bytes {
+        self.into()
+    }
+}
+
+impl FieldValue for &[u8] {
+    fn into_payload(self) -> Bytes {
+        Bytes::copy_from_slice(self)
+    }
+}
+
 impl Fields {
-    fn take(&mut self, name: Vec<u8>, value: Vec<u8>) {
-        let text = std::str::from_utf8(&name).unwrap_or_default();
-        if let Some(key) = text.strip_prefix(META).filter(|key| !key.is_empty()) {
-            if let Ok(value) = String::from_utf8(value) {
-                self.metadata.insert(key.to_owned(), value);
-            }
-            return;
-        }
-        match text {
-            PAYLOAD if self.payload.is_none() => self.payload = Some(value),
-            "data" if self.data.is_none() => self.data = Some(value),
-            _ => self.take_text(name, value),
+    fn take(&mut self, name: &[u8], value: impl FieldValue) {
+        match name {
+            b"payload" if self.payload.is_none() => self.payload = Some(value.into_payload()),
+            b"data" if self.data.is_none() => self.data = Some(value.into_payload()),
+            _ => self.take_text(name, value.as_ref()),
         }
     }
 
-    fn take_text(&mut self, name: Vec<u8>, value: Vec<u8>) {
-        let told = std::str::from_utf8(&value).ok();
-        let taken = match (name.as_slice(), told) {
+    fn take_text(&mut self, name: &[u8], value: &[u8]) {
+        let told = std::str::from_utf8(value).ok();
+        if let Some(key) = name.strip_prefix(META.as_bytes()).filter(|key| !key.is_empty())
+            && let Ok(key) = std::str::from_utf8(key)
+        {
+            if let Some(told) = told {
+                self.metadata.insert(key.to_owned(), told.to_owned());
+            }
+            return;
+        }
+        let taken = match (name, told) {
             (b"id", Some(told)) => MessageId::new(told).map(|id| self.id = Some(id)).is_ok(),
             (b"ts", Some(told)) => told.parse().map(|time| self.time = Some(time)).is_ok(),
             (b"source", Some(told)) => set(&mut self.source, told),
@@ -102,17 +121,17 @@ impl Fields {
             _ => false,
         };
         if !taken {
-            self.others.push((name, value));
+            self.others.push((name.to_vec(), value.to_vec()));
         }
     }
 
     fn message(mut self, id: EntryId) -> Message {
         let payload = match (self.payload, self.data) {
             (Some(payload), data) => {
-                self.others.extend(data.map(|data| (b"data".to_vec(), data)));
-                Bytes::from(payload)
+                self.others.extend(data.map(|data| (b"data".to_vec(), data.to_vec())));
+                payload
             }
-            (None, Some(data)) => Bytes::from(data),
+            (None, Some(data)) => data,
             (None, None) => json::object(&std::mem::take(&mut self.others)).into(),
         };
         for (name, value) in self.others {

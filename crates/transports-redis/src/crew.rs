@@ -55,9 +55,11 @@ struct State {
     held: HashMap<EntryId, Held>,
     /// What was read ahead for members that left.
     returns: Vec<(EntryId, u64)>,
-    /// Leases that began here and nowhere else yet, and when the first of them did.
-    starts: Vec<EntryId>,
+    /// Leases that began here and nowhere else yet, by when they have to be told, and when the first of them has to be.
+    starts: VecDeque<(EntryId, Instant)>,
     since: Option<Instant>,
+    /// Before this nothing of what is held ends or has to be renewed.
+    check_at: Instant,
     /// How many messages are read at first.
     chunk: usize,
     /// When to look for messages next; `None` when there may be some right now.
@@ -77,6 +79,8 @@ struct Held {
     until: Instant,
     /// When it was yielded, unless it was read ahead only.
     yielded: Option<Instant>,
+    /// Whether the server knows that it was yielded.
+    told: bool,
     attempt: u32,
     policy: Arc<RetryPolicy>,
 }
@@ -107,15 +111,24 @@ impl Crew {
             idle: VecDeque::new(),
             held: HashMap::new(),
             returns: Vec::new(),
-            starts: Vec::new(),
+            starts: VecDeque::new(),
             since: None,
+            check_at: Instant::now(),
             chunk: 32,
             look_at: None,
             member: String::new(),
             over: false,
         };
         let keys = topic.keys.of_group(&group);
-        Self { topic, holder, group, keys, state: Mutex::new(state), marked: AtomicU64::new(0), alarm: Notify::new() }
+        Self {
+            topic,
+            holder,
+            group,
+            keys,
+            state: Mutex::new(state),
+            marked: AtomicU64::new(0),
+            alarm: Notify::new(),
+        }
     }
 
     /// Takes a subscription in; answers whether that was possible. A consumer has one: an earlier one ends.
@@ -195,7 +208,7 @@ impl Crew {
         if came_back {
             state.look_at = None;
         }
-        let waits = !state.idle.is_empty();
+        let waits = !state.idle.is_empty() && state.look_at.is_none();
         drop(state);
         if waits {
             self.alarm.notify_one();
@@ -219,14 +232,11 @@ impl Crew {
                     };
                     held.yielded = Some(now);
                     held.until = now + held.policy.ack_wait;
-                    state.starts.push(taken.id);
-                    let alarm = state.since.is_none();
-                    let kept_back = KEPT_BACK.min(held.policy.ack_wait / 4);
-                    let told_by = now + kept_back;
+                    state.check_at = state.check_at.min(held.until);
+                    let told_by = now + KEPT_BACK.min(held.policy.ack_wait / 4);
+                    state.starts.push_back((taken.id, told_by));
                     if state.since.is_none_or(|since| told_by < since) {
                         state.since = Some(told_by);
-                    }
-                    if alarm || kept_back < KEPT_BACK {
                         self.alarm.notify_one();
                     }
                     return Poll::Taken(taken, state.life);
@@ -241,7 +251,10 @@ impl Crew {
         if !seat.idle {
             seat.idle = true;
             state.idle.push_back(serial);
-            self.alarm.notify_one();
+            // Else there is nothing to take, and it is known when to look again.
+            if state.look_at.is_none() || state.held.is_empty() {
+                self.alarm.notify_one();
+            }
         }
         Poll::Pending
     }
@@ -300,8 +313,9 @@ impl State {
         let Some(extended) = extended else { return self.free(id) };
         held.until = Instant::now() + extended;
         held.yielded.get_or_insert_with(Instant::now);
-        // Told already: an earlier start would cut it short.
-        self.starts.retain(|start| *start != id);
+        // An earlier start would cut it short.
+        held.told = true;
+        self.check_at = self.check_at.min(held.until);
     }
 
     /// The place of a message is free again; who waited for that goes on.

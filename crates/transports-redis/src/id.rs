@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use busgate_core::Timestamp;
+use redis::{RedisWrite, ToRedisArgs, ToSingleRedisArg};
 
 /// `<milliseconds>-<sequence>`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +46,14 @@ impl fmt::Display for EntryId {
         write!(f, "{}-{}", self.ms, self.seq)
     }
 }
+
+impl ToRedisArgs for EntryId {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        out.write_arg_fmt(self);
+    }
+}
+
+impl ToSingleRedisArg for EntryId {}
 
 /// Not an entry's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,11 +4,10 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use busgate_core::{Cursor, Delivery, Error, ErrorKind, Item, Message, Page, ReadRequest, Result};
 use futures_util::{Stream, stream};
-use redis::{Cmd, Value};
+use redis::Cmd;
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    codec,
     ear::Listening,
     error,
     id::EntryId,
@@ -78,8 +77,10 @@ impl Node {
     pub(crate) async fn page(&self, topic: &Topic, request: &ReadRequest) -> Result<Page> {
         let from = topic.from(&request.start)?;
         let limit = Limit { messages: request.limit, bytes: request.max_bytes };
-        let part =
-            self.part(topic, &from, None, limit, false).await?.map_err(|_| error::not_registered(&topic.name))?;
+        let part = self
+            .part(topic, &from, None, limit, false)
+            .await?
+            .map_err(|_| error::not_registered(&topic.name))?;
         let life = part.life;
         let next = match (part.messages.last(), part.last) {
             (Some((id, _)), _) => topic.cursor(life, *id)?,
@@ -100,16 +101,9 @@ fn part(mut reply: Reply) -> Result<Part> {
     let (before, from, strictly, last) = (reply.text()?, reply.id()?, reply.flag()?, reply.text()?);
     let from = if strictly { EntryId::from_place(from.place_after()) } else { from };
     let ordinal = reply.count()?;
-    let entries = reply.parts()?.rest();
-    let messages = entries.into_iter().map(entry).collect::<Result<_>>()?;
+    let messages = reply.entries()?;
     let gap = lost.then(|| (missed, before.parse().ok().filter(|id| *id != EntryId::ZERO)));
     Ok(Part { life, gap, end, from, last: last.parse().ok(), ordinal, messages })
-}
-
-fn entry(value: Value) -> Result<(EntryId, Message)> {
-    let mut parts = Reply::new("an entry", value)?;
-    let id = parts.id()?;
-    Ok((id, codec::read(id, parts.parts()?.rest())))
 }
 
 /// An unnamed subscription.

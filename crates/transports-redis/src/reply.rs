@@ -1,9 +1,13 @@
 //! What the scripts answer.
 
-use busgate_core::Result;
+use busgate_core::{Message, Result};
 use redis::Value;
 
-use crate::{error, id::EntryId};
+use crate::{
+    codec::{self, packed::Packed},
+    error,
+    id::EntryId,
+};
 
 /// The parts of an answer, taken one after the other.
 #[derive(Debug)]
@@ -108,6 +112,16 @@ impl Reply {
         Self::new(self.what, value)
     }
 
+    /// Entries of a stream, as values or packed.
+    pub(crate) fn entries(&mut self) -> Result<Vec<(EntryId, Message)>> {
+        match self.value()? {
+            Value::BulkString(bytes) => {
+                Packed::new(&bytes).entries().ok_or_else(|| error::nonsense(self.what))
+            }
+            value => Self::new(self.what, value)?.parts.map(entry).collect(),
+        }
+    }
+
     pub(crate) fn rest(self) -> Vec<Value> {
         self.parts.collect()
     }
@@ -115,4 +129,10 @@ impl Reply {
     pub(crate) fn len(&self) -> usize {
         self.parts.len()
     }
+}
+
+fn entry(value: Value) -> Result<(EntryId, Message)> {
+    let mut parts = Reply::new("an entry", value)?;
+    let id = parts.id()?;
+    Ok((id, codec::read(id, parts.parts()?.rest())))
 }

@@ -1,16 +1,15 @@
 //! The turns of a crew: each gives back, starts leases, and takes messages in one call.
 
 use std::{
-    collections::HashSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use busgate_core::{ErrorKind, Result};
+use busgate_core::{ErrorKind, Message, Result};
 use redis::{Cmd, Value};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{AHEAD, Crew, End, LOOK, PORTION, SeatItem, State, Taken};
+use super::{AHEAD, Crew, End, LOOK, PORTION, Seat, SeatItem, State, Taken};
 use crate::{
     codec,
     config::Topology,
@@ -60,7 +59,7 @@ struct Brought {
     entries: Vec<Value>,
     /// The epoch of those that have no entry of their own, and those.
     mark: u64,
-    plain: Vec<Value>,
+    plain: Vec<(EntryId, Message)>,
     due: Option<u64>,
     more: bool,
     gap: Option<busgate_core::Gap>,
@@ -136,14 +135,20 @@ impl Crew {
                 .arg(MOST_PARKED);
             command.arg(AHEAD.as_millis()).arg(&self.topic.keys.channel).arg(&plan.member).arg(&self.group);
             // The driver of a cluster does not tell when another server takes over.
-            let plainly = if cluster { "0" } else if marked == number { "1" } else { "2" };
+            let plainly = if cluster {
+                "0"
+            } else if marked == number {
+                "1"
+            } else {
+                "2"
+            };
             command.arg(&node.name).arg(plan.chunk).arg(plainly);
             command.arg(plan.returns.len()).arg(plan.starts.len());
             for (id, epoch) in &plan.returns {
-                command.arg(id.to_string()).arg(lease::epoch_text(*epoch));
+                command.arg(*id).arg(lease::epoch_text(*epoch));
             }
             for (id, epoch, left, yielded) in &plan.starts {
-                command.arg(id.to_string()).arg(lease::epoch_text(*epoch)).arg(left.as_millis());
+                command.arg(*id).arg(lease::epoch_text(*epoch)).arg(left.as_millis());
                 command.arg(if *yielded { "l" } else { "b" });
             }
         };
@@ -162,7 +167,7 @@ impl Crew {
         let (gap, missed, cut) = (reply.flag()?, reply.count()?, reply.text()?);
         let gap = if gap { Some(self.topic.gap(plan.life, missed, cut.parse().ok())?) } else { None };
         let mark = lease::epoch_of(&reply.text()?).ok_or_else(|| error::nonsense("work"))?;
-        let plain = reply.parts()?.rest();
+        let plain = reply.entries()?;
         self.marked.store(number, Ordering::Relaxed);
         Ok(Ok(Brought { epoch: lease::epoch(turn, nonce), entries, mark, plain, due, more, gap }))
     }
@@ -188,16 +193,28 @@ impl Crew {
         }
         state.returns.extend(plan.returns);
         let yielded = plan.starts.into_iter().filter(|(.., yielded)| *yielded);
-        state.starts.extend(yielded.map(|(id, ..)| id));
-        if !state.starts.is_empty() {
-            state.since.get_or_insert_with(Instant::now);
+        let now = Instant::now();
+        let earlier = state.starts.len();
+        for (id, epoch, ..) in yielded {
+            if let Some(held) = state.held.get_mut(&id).filter(|held| held.epoch == epoch) {
+                held.told = false;
+                state.starts.push_front((id, now));
+            }
+        }
+        if state.starts.len() > earlier {
+            state.since = Some(now);
         }
         state.look_at = None;
     }
 
     fn take_in(&self, brought: Brought, plan: &Plan, asked: Instant) {
         let again = brought.entries.into_iter().filter_map(|entry| taken(entry, brought.epoch));
-        let fresh = brought.plain.into_iter().filter_map(|entry| fresh(entry, brought.mark));
+        let fresh = brought.plain.into_iter().map(|(id, message)| Taken {
+            id,
+            epoch: brought.mark,
+            attempt: 1,
+            message: Arc::new(message),
+        });
         let taken: Vec<_> = again.chain(fresh).collect();
         let mut state = self.state.lock();
         if state.life != plan.life {
@@ -263,31 +280,17 @@ impl Crew {
 
 impl State {
     fn plan(&mut self, now: Instant) -> Next {
-        let ended: Vec<_> =
-            self.held.iter().filter(|(_, held)| held.until <= now).map(|(id, _)| *id).collect();
-        ended.into_iter().for_each(|id| self.free(id));
+        let stale = now >= self.check_at && self.check(now);
         let want = self.demand();
-        let renew = now + AHEAD / 2;
-        let ahead = |held: &super::Held| held.yielded.is_none();
-        let stale = self.held.values().any(|held| ahead(held) && held.until <= renew);
         let told = self.since.is_some_and(|since| since <= now);
         let looks = self.look_at.is_none_or(|at| at <= now) && (want > 0 || self.look_at.is_some());
         if self.returns.is_empty() && !told && !stale && !looks {
             return Next::Sleep(self.wake_at(now, want));
         }
-        let mut plan = Plan { life: self.life, member: self.member.clone(), want, chunk: self.chunk, ..Plan::default() };
+        let mut plan =
+            Plan { life: self.life, member: self.member.clone(), want, chunk: self.chunk, ..Plan::default() };
         plan.returns = std::mem::take(&mut self.returns);
-        let starts = std::mem::take(&mut self.starts);
-        self.since = None;
-        for id in starts {
-            let Some(held) = self.held.get(&id) else { continue };
-            if held.yielded.is_some() && plan.starts.len() < MOST_STARTS {
-                plan.starts.push((id, held.epoch, held.until.saturating_duration_since(now), true));
-            } else if held.yielded.is_some() {
-                self.starts.push(id);
-                self.since = Some(now);
-            }
-        }
+        self.begin(&mut plan, now);
         if stale {
             let ahead = self.held.iter().filter(|(_, held)| held.yielded.is_none());
             plan.starts.extend(ahead.map(|(id, held)| (*id, held.epoch, AHEAD, false)));
@@ -299,6 +302,40 @@ impl State {
         Next::Turn(plan)
     }
 
+    /// Lets go of what ended; answers whether something that was read ahead has to be renewed.
+    fn check(&mut self, now: Instant) -> bool {
+        let ended: Vec<_> =
+            self.held.iter().filter(|(_, held)| held.until <= now).map(|(id, _)| *id).collect();
+        ended.into_iter().for_each(|id| self.free(id));
+        let ends = self.held.values().map(|held| match held.yielded {
+            Some(_) => held.until,
+            None => held.until.checked_sub(AHEAD / 2).unwrap_or(now),
+        });
+        self.check_at = ends.min().unwrap_or(now + Duration::from_secs(3600));
+        self.held.values().any(|held| held.yielded.is_none() && held.until <= now + AHEAD / 2)
+    }
+
+    /// Has the turn tell of the leases that have to be told by now: most are settled before that.
+    fn begin(&mut self, plan: &mut Plan, now: Instant) {
+        if self.since.is_none_or(|since| since > now) {
+            return;
+        }
+        self.since = None;
+        for (id, told_by) in std::mem::take(&mut self.starts) {
+            let Some(held) = self.held.get_mut(&id).filter(|held| held.yielded.is_some() && !held.told)
+            else {
+                continue;
+            };
+            if told_by <= now && plan.starts.len() < MOST_STARTS {
+                held.told = true;
+                plan.starts.push((id, held.epoch, held.until.saturating_duration_since(now), true));
+            } else {
+                self.since = Some(self.since.map_or(told_by, |since| since.min(told_by)));
+                self.starts.push_back((id, told_by));
+            }
+        }
+    }
+
     /// How many messages the idle can take.
     fn demand(&self) -> usize {
         let seats = self.idle.iter().filter_map(|serial| self.seats.get(serial));
@@ -308,17 +345,13 @@ impl State {
     /// When to plan again if nobody calls.
     fn wake_at(&self, now: Instant, want: usize) -> Instant {
         let look = self.look_at.filter(|_| want > 0 || !self.held.is_empty());
-        let ends = self.held.values().map(|held| match held.yielded {
-            Some(_) => held.until,
-            None => held.until.checked_sub(AHEAD / 2).unwrap_or(now),
-        });
-        look.into_iter().chain(self.since).chain(ends.min()).min().unwrap_or(now + Duration::from_secs(3600))
+        let ends = Some(self.check_at).filter(|_| !self.held.is_empty());
+        look.into_iter().chain(self.since).chain(ends).min().unwrap_or(now + Duration::from_secs(3600))
     }
 
     /// Deals what came to those who wait, one each, longest first.
     fn hand_on(&mut self, gap: Option<busgate_core::Gap>, taken: Vec<Taken>, asked: Instant) {
         let mut gap = gap;
-        let mut woken = HashSet::new();
         let mut left = std::collections::VecDeque::from(taken);
         let mut full = Vec::new();
         while !left.is_empty() || gap.is_some() {
@@ -336,24 +369,31 @@ impl State {
                 && let Some(taken) = left.pop_front()
             {
                 let (epoch, attempt, policy) = (taken.epoch, taken.attempt, Arc::clone(&seat.policy));
-                let held =
-                    super::Held { serial, epoch, until: asked + AHEAD, yielded: None, attempt, policy };
+                let held = super::Held {
+                    serial,
+                    epoch,
+                    until: asked + AHEAD,
+                    yielded: None,
+                    told: false,
+                    attempt,
+                    policy,
+                };
+                self.check_at = self.check_at.min(held.until.checked_sub(AHEAD / 2).unwrap_or(asked));
                 self.held.insert(taken.id, held);
                 seat.held += 1;
                 seat.items.push_back(SeatItem::Taken(taken));
             }
-            woken.insert(serial);
+            seat.idle = false;
             self.idle.push_back(serial);
         }
         for serial in full {
             self.idle.push_back(serial);
         }
-        self.idle.retain(|serial| !woken.contains(serial));
-        for serial in woken {
-            if let Some(seat) = self.seats.get_mut(&serial) {
-                seat.wake();
-            }
-        }
+        let seats = &mut self.seats;
+        self.idle.retain(|serial| {
+            let woken = seats.get_mut(serial).filter(|seat| !seat.idle);
+            woken.map(Seat::wake).is_none()
+        });
         // Nobody is there any more to take it.
         self.returns.extend(left.into_iter().map(|taken| (taken.id, taken.epoch)));
     }
@@ -364,11 +404,4 @@ fn taken(entry: Value, epoch: u64) -> Option<Taken> {
     let (id, attempt) = (parts.id().ok()?, parts.number().ok()?);
     let message = codec::read(id, parts.parts().ok()?.rest());
     Some(Taken { id, epoch, attempt: u32::try_from(attempt).unwrap_or(u32::MAX), message: Arc::new(message) })
-}
-
-fn fresh(entry: Value, epoch: u64) -> Option<Taken> {
-    let mut parts = Reply::new("work", entry).ok()?;
-    let id = parts.id().ok()?;
-    let message = codec::read(id, parts.parts().ok()?.rest());
-    Some(Taken { id, epoch, attempt: 1, message: Arc::new(message) })
 }

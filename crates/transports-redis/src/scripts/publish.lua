@@ -1,6 +1,6 @@
 -- Adds a batch. KEYS: stream, record, ids, earlier ids, marks.
--- ARGV: mapped, channel, defaults (dedup, age, bytes, messages), most ids, node, how many messages, then of each: its id, its
--- bytes, how many arguments, the arguments of XADD
+-- ARGV: mapped, channel, defaults (dedup, age, bytes, messages), most ids, node, how many messages, then of each: its
+-- bytes, how many arguments, the arguments of XADD, which begin with its id
 local I0, I1, M = KEYS[3], KEYS[4], KEYS[5]
 local rec = record(ARGV[1])
 if not rec.life then return gone(rec) end
@@ -10,8 +10,8 @@ local at, ids, now = {}, {}, 0
 do
   local i = 10
   for n = 1, count do
-    at[n], ids[n] = i, ARGV[i]
-    i = i + 3 + tonumber(ARGV[i + 2])
+    at[n], ids[n] = i, ARGV[i + 3]
+    i = i + 2 + tonumber(ARGV[i + 1])
   end
 end
 
@@ -42,16 +42,16 @@ for n = 1, count do
   if first then
     out[n] = '=' .. first
   else
-    local place = call('XADD', S, '*', unpack(ARGV, i + 3, i + 2 + tonumber(ARGV[i + 2])))
+    local place = call('XADD', S, '*', unpack(ARGV, i + 2, i + 1 + tonumber(ARGV[i + 1])))
     out[n] = place
-    added, bytes = added + 1, bytes + tonumber(ARGV[i + 1])
+    added, bytes = added + 1, bytes + tonumber(ARGV[i])
     if window > 0 then
       seen[id] = place
       remember[2 * added - 1], remember[2 * added] = id, place
     end
   end
 end
-if added == 0 then return { 'ok', rec.life, out } end
+if added == 0 then return { 'ok', rec.life, table.concat(out, ' ') } end
 if #remember > 0 then call('HSET', I0, unpack(remember)) end
 if not rec.native then
   age_out(rec, ARGV[4])
@@ -91,4 +91,4 @@ if rec.waits and rec.waits ~= ARGV[8] then
   call('HDEL', E, 'waits')
   call('PUBLISH', ARGV[2], 'new ' .. ARGV[8])
 end
-return { 'ok', rec.life, out }
+return { 'ok', rec.life, table.concat(out, ' ') }

@@ -42,4 +42,4 @@ end
 if #out == limit then ended = #call('XRANGE', S, start, '+', 'COUNT', 1) == 0 end
 if ended and ARGV[10] ~= '' then wait_for_more(rec, ARGV[10]) end
 return { 'ok', rec.life, lost and 1 or 0, missed, ended and 1 or 0, from.prev or '', from.next, from.strict and 1 or 0, last,
-  from.ordinal, out }
+  from.ordinal, #out > 0 and bytes < #out * 4096 and cmsgpack.pack(out) or out }

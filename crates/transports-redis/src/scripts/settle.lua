@@ -1,5 +1,6 @@
--- Settles a batch of one group. ARGV: mapped, life, group, channel, the holder, node, then of each: id, epoch, verb, a time,
--- whether nobody holds it here
+-- Settles a batch of one group. ARGV: mapped, life, group, channel, the holder, node, then acks of what is held here: an epoch,
+-- how many, their ids, and so on until an epoch is empty; then of each of the others: id, epoch, verb, a time, whether nobody
+-- holds it here. It answers one number each, none when all are done
 local rec = record(ARGV[1])
 if rec.life ~= ARGV[2] then return gone(rec) end
 local now, known, out = now_ms(), {}, {}
@@ -16,9 +17,32 @@ local function backoff(attempts)
   return delay
 end
 
--- What is known of each, as text: most are acked, and need no more than a comparison.
+-- Acks of what this node holds come by epoch: most have no entry, or need no more than a comparison.
+local at, held, twice = 7, 0, {}
+while ARGV[at] ~= '' do
+  local epoch, from, to = ARGV[at], at + 2, at + 1 + tonumber(ARGV[at + 1])
+  local texts = call('HMGET', H, 'born', unpack(ARGV, from, to))
+  local plain, start = texts[1] == epoch, epoch .. ' '
+  for i = from, to do
+    local id, text = ARGV[i], texts[i - from + 2]
+    held = held + 1
+    if not text then
+      -- Whether it is pending is all there is to it.
+      out[held] = plain and call('XACK', S, ARGV[3], id) or 0
+    elseif string.sub(text, 1, #start) ~= start or twice[id] then
+      out[held] = 0
+    else
+      out[held], twice[id] = 1, true
+      acks[#acks + 1] = id
+      -- Without a lane it ends with the space before it.
+      if string.byte(text, -1) ~= 32 and leave_lane(id, read_state(text).lane) then back = true end
+    end
+  end
+  at = to + 1
+end
+
 local born
-for from = 7, #ARGV, 2500 do
+for from = at + 1, #ARGV, 2500 do
   local ids, n = { 'born' }, 1
   for i = from, math.min(from + 2495, #ARGV), 5 do
     n = n + 1
@@ -29,7 +53,7 @@ for from = 7, #ARGV, 2500 do
   for n = 2, #ids do known[ids[n]] = texts[n] end
 end
 
-for i = 7, #ARGV, 5 do
+for i = at + 1, #ARGV, 5 do
   local id, epoch, verb = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local text = known[id]
   local n = #out + 1
@@ -56,7 +80,6 @@ for i = 7, #ARGV, 5 do
     out[n] = 1
     acks[#acks + 1] = id
     known[id] = nil
-    -- Without a lane it ends with the space before it.
     if string.byte(text, -1) ~= 32 and leave_lane(id, read_state(text).lane) then back = true end
     if ARGV[i + 4] == '1' then elsewhere[#elsewhere + 1] = id end
   else
@@ -107,4 +130,7 @@ if #elsewhere > 0 then
 elseif back then
   call('PUBLISH', ARGV[4], 'group ' .. ARGV[6] .. ' ' .. ARGV[5])
 end
-return { 'ok', out, back and 1 or 0 }
+for n = 1, #out do
+  if out[n] == 0 then return { 'ok', out, back and 1 or 0 } end
+end
+return { 'ok', {}, back and 1 or 0 }

@@ -26,7 +26,8 @@ impl Node {
             let pending = group.get("pending").and_then(Figure::number).unwrap_or(0);
             Some((holder(&name)?, name, fresh(group, &stream), pending))
         });
-        let lags = known.map(|(holder, name, fresh, pending)| self.lag_of(topic, holder, name, fresh, pending));
+        let lags =
+            known.map(|(holder, name, fresh, pending)| self.lag_of(topic, holder, name, fresh, pending));
         try_join_all(lags).await
     }
 

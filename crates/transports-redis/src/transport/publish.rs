@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use busgate_core::{Effect, Error, Message, Receipt, Result};
-use redis::{Cmd, Value};
+use redis::Cmd;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -112,7 +112,7 @@ async fn publish(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Re
         command.arg(defaults.retention_bytes.unwrap_or(0)).arg(defaults.retention_messages.unwrap_or(0));
         command.arg(node.config().max_ids).arg(&node.name).arg(messages.len());
         for message in messages {
-            command.arg(message.id.as_str()).arg(message.weight());
+            command.arg(message.weight());
             codec::write(message, command);
         }
     };
@@ -123,18 +123,17 @@ async fn publish(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Re
         Outcome::Other(..) => return Err(error::nonsense("publish")),
     };
     let life = reply.life()?.ok_or_else(|| error::nonsense("publish"))?;
-    let places = reply.parts()?.rest();
-    if places.len() != messages.len() {
+    let places = reply.text()?;
+    let receipts = messages.iter().zip(places.split(' '));
+    let receipts: Receipts = receipts.map(|(message, place)| receipt(topic, life, message, place)).collect();
+    if receipts.len() != messages.len() {
         return Err(error::nonsense("publish"));
     }
-    let receipts = messages.iter().zip(places).map(|(message, place)| receipt(topic, life, message, place));
-    Ok(Ok(receipts.collect()))
+    Ok(Ok(receipts))
 }
 
-fn receipt(topic: &Topic, life: u64, message: &Message, place: Value) -> Result<Receipt> {
+fn receipt(topic: &Topic, life: u64, message: &Message, place: &str) -> Result<Receipt> {
     let nonsense = || error::nonsense("publish");
-    let Value::BulkString(place) = place else { return Err(nonsense()) };
-    let place = std::str::from_utf8(&place).map_err(|_| nonsense())?;
     let first = place.strip_prefix('=');
     let id = first.unwrap_or(place).parse().map_err(|_| nonsense())?;
     let cursor = Some(topic.cursor(life, id)?);

@@ -131,13 +131,13 @@ async fn settle(
         Some(crew) => crew.backoffs(entries.iter().map(|entry| (entry.token.entry, entry.epoch))),
         None => vec![None; entries.len()],
     };
+    let order = by_epoch(entries, &backoffs);
     let arguments = |command: &mut Cmd| {
         command.arg(topic.mapped_flag()).arg(format!("{life:x}")).arg(&group).arg(&topic.keys.channel);
         command.arg(&group).arg(&node.name);
-        for (entry, ours) in entries.iter().zip(&backoffs) {
-            command.arg(entry.token.entry.to_string()).arg(lease::epoch_text(entry.epoch)).arg(entry.verb);
-            let time = entry.time.or(*ours).and_then(|time| i64::try_from(time.as_millis()).ok());
-            command.arg(time.unwrap_or(-1)).arg(u8::from(ours.is_none()));
+        match &order {
+            Some(order) => write_acks(command, order),
+            None => write_all(command, entries, &backoffs),
         }
     };
     let value = node.link.run_replicated(&script::SETTLE, &names, arguments).await?;
@@ -147,10 +147,7 @@ async fn settle(
         Outcome::Other(..) => return Err(error::nonsense("settle")),
     };
     let (codes, came_back) = (reply.parts()?.rest(), reply.flag()?);
-    if codes.len() != entries.len() {
-        return Err(error::nonsense("settle"));
-    }
-    let done: Vec<_> = codes.iter().map(|code| *code == Value::Int(1)).collect();
+    let done = done(&codes, entries.len(), order.as_deref()).ok_or_else(|| error::nonsense("settle"))?;
     if let Some(crew) = crew {
         let settled = entries.iter().zip(&done).filter(|(_, done)| **done).map(|(entry, _)| {
             let extended = entry.time.filter(|_| entry.done == Settled::Extended);
@@ -160,4 +157,58 @@ async fn settle(
     }
     let answer = |(entry, done): (&&Entry, bool)| if done { entry.done } else { Settled::Stale };
     Ok(entries.iter().zip(done).map(answer).collect())
+}
+
+/// Acks of what this node holds, each with its place in the batch, those of one epoch together; nothing when there is
+/// something else among them.
+fn by_epoch<'a>(entries: &[&'a Entry], held: &[Option<Duration>]) -> Option<Vec<(usize, &'a Entry)>> {
+    if !entries.iter().zip(held).all(|(entry, held)| entry.done == Settled::Acked && held.is_some()) {
+        return None;
+    }
+    let mut order: Vec<_> = entries.iter().copied().enumerate().collect();
+    // It is stable: of an entry that is there twice the first one is settled.
+    order.sort_by_key(|(_, entry)| entry.epoch);
+    Some(order)
+}
+
+/// How many ids one command of a script can take.
+const MOST_IDS: usize = 2000;
+
+fn write_acks(command: &mut Cmd, order: &[(usize, &Entry)]) {
+    for of_epoch in order.chunk_by(|(_, one), (_, next)| one.epoch == next.epoch) {
+        for part in of_epoch.chunks(MOST_IDS) {
+            let epoch = part.first().map_or(0, |(_, entry)| entry.epoch);
+            command.arg(lease::epoch_text(epoch)).arg(part.len());
+            for (_, entry) in part {
+                command.arg(entry.token.entry);
+            }
+        }
+    }
+    command.arg("");
+}
+
+fn write_all(command: &mut Cmd, entries: &[&Entry], held: &[Option<Duration>]) {
+    command.arg("");
+    for (entry, ours) in entries.iter().zip(held) {
+        command.arg(entry.token.entry).arg(lease::epoch_text(entry.epoch)).arg(entry.verb);
+        let time = entry.time.or(*ours).and_then(|time| i64::try_from(time.as_millis()).ok());
+        command.arg(time.unwrap_or(-1)).arg(u8::from(ours.is_none()));
+    }
+}
+
+/// Which entries are done, in the order of the batch.
+fn done(codes: &[Value], count: usize, order: Option<&[(usize, &Entry)]>) -> Option<Vec<bool>> {
+    if codes.is_empty() {
+        return Some(vec![true; count]);
+    }
+    if codes.len() != count {
+        return None;
+    }
+    let mut done: Vec<_> = codes.iter().map(|code| *code == Value::Int(1)).collect();
+    if let Some(order) = order {
+        for ((nth, _), code) in order.iter().zip(codes) {
+            *done.get_mut(*nth)? = *code == Value::Int(1);
+        }
+    }
+    Some(done)
 }
