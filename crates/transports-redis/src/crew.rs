@@ -23,7 +23,7 @@ use crate::{id::EntryId, node::Node, topic::Topic};
 const AHEAD: Duration = Duration::from_secs(3);
 
 /// How long the start of a lease may be kept back: what is settled by then needs no start.
-const KEPT_BACK: Duration = Duration::from_millis(25);
+const KEPT_BACK: Duration = Duration::from_millis(100);
 
 /// How many messages a member gets at once.
 const PORTION: usize = 128;
@@ -62,6 +62,9 @@ struct State {
     check_at: Instant,
     /// How many messages are read at first.
     chunk: usize,
+    /// Up to where the group has read, as far as this node knows, and up to where there is something to read.
+    read_to: EntryId,
+    there_is: EntryId,
     /// When to look for messages next; `None` when there may be some right now.
     look_at: Option<Instant>,
     /// Who is the consumer now; empty for worker groups.
@@ -115,6 +118,8 @@ impl Crew {
             since: None,
             check_at: Instant::now(),
             chunk: 32,
+            read_to: EntryId::ZERO,
+            there_is: EntryId::ZERO,
             look_at: None,
             member: String::new(),
             over: false,
@@ -177,6 +182,16 @@ impl Crew {
         self.alarm.notify_one();
     }
 
+    /// There is something to take up to this entry, unless it was read already.
+    pub(crate) fn ring_for(&self, id: EntryId) {
+        let mut state = self.state.lock();
+        if state.read_to < id {
+            state.there_is = state.there_is.max(id);
+            drop(state);
+            self.alarm.notify_one();
+        }
+    }
+
     /// A lease ended elsewhere: its place is free.
     pub(crate) fn forget(&self, id: EntryId) {
         self.state.lock().free(id);
@@ -208,7 +223,7 @@ impl Crew {
         if came_back {
             state.look_at = None;
         }
-        let waits = !state.idle.is_empty() && state.look_at.is_none();
+        let waits = !state.idle.is_empty() && state.is_rung();
         drop(state);
         if waits {
             self.alarm.notify_one();
@@ -252,7 +267,7 @@ impl Crew {
             seat.idle = true;
             state.idle.push_back(serial);
             // Else there is nothing to take, and it is known when to look again.
-            if state.look_at.is_none() || state.held.is_empty() {
+            if state.is_rung() || state.held.is_empty() {
                 self.alarm.notify_one();
             }
         }
@@ -267,6 +282,11 @@ impl Crew {
 }
 
 impl State {
+    /// Whether there may be something to take right now.
+    fn is_rung(&self) -> bool {
+        self.look_at.is_none() || self.there_is > self.read_to
+    }
+
     /// Ends every subscription; what was read ahead goes back.
     fn dismiss(&mut self, end: &End) {
         let mut returned = Vec::new();
@@ -287,6 +307,7 @@ impl State {
         self.held.clear();
         self.returns.clear();
         self.starts.clear();
+        (self.read_to, self.there_is) = (EntryId::ZERO, EntryId::ZERO);
         self.look_at = None;
         for seat in self.seats.values_mut() {
             seat.drain();

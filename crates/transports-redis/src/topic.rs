@@ -75,8 +75,21 @@ impl Topic {
     /// There may be something new, for everyone.
     pub(crate) fn ring(&self) {
         self.bell.send_modify(|rings| *rings = rings.wrapping_add(1));
+        self.ring_ahead();
+    }
+
+    /// Something is on its way to the stream: whoever asks from now on finds it.
+    pub(crate) fn ring_ahead(&self) {
         for crew in self.crews.lock().values() {
             crew.ring();
+        }
+    }
+
+    /// There is something new up to this entry.
+    pub(crate) fn ring_for(&self, id: EntryId) {
+        self.bell.send_modify(|rings| *rings = rings.wrapping_add(1));
+        for crew in self.crews.lock().values() {
+            crew.ring_for(id);
         }
     }
 

@@ -166,6 +166,13 @@ impl Transport for RedisTransport {
     }
 
     async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
+        // Most batches are of one event.
+        if let Some(first) = batch.first()
+            && batch.iter().all(|settlement| settlement.token.event == first.token.event)
+            && let Ok(entries) = batch.iter().map(Entry::new).collect()
+        {
+            return self.settle_event(&first.token.event, entries).await;
+        }
         let mut answers: Vec<Option<Result<Settled>>> = Vec::with_capacity(batch.len());
         let mut by_event: BTreeMap<&EventName, (Vec<usize>, Vec<Entry>)> = BTreeMap::new();
         for (nth, settlement) in batch.iter().enumerate() {

@@ -39,6 +39,8 @@ struct Plan {
     life: u64,
     member: String,
     want: usize,
+    /// Up to where there is something to read, as was known then.
+    there_is: EntryId,
     /// How many are read at first: as many as fit, by the size of those that came last.
     chunk: usize,
     returns: Vec<(EntryId, u64)>,
@@ -232,6 +234,12 @@ impl Crew {
             state.chunk = (MOST_BYTES * taken.len() / bytes).clamp(1, MOST_CHUNK);
         }
         let full = brought.more && !taken.is_empty();
+        let last = taken.iter().map(|taken| taken.id).max();
+        state.read_to = state.read_to.max(last.unwrap_or_default());
+        if plan.want > 0 && !full {
+            // Whatever there was when it was planned: it is with others.
+            state.read_to = state.read_to.max(plan.there_is);
+        }
         state.hand_on(brought.gap, taken, asked);
         let now = Instant::now();
         let look = LOOK.mul_f64(0.75 + fastrand::f64() / 2.0);
@@ -284,11 +292,18 @@ impl State {
         let want = self.demand();
         let told = self.since.is_some_and(|since| since <= now);
         let looks = self.look_at.is_none_or(|at| at <= now) && (want > 0 || self.look_at.is_some());
+        let looks = looks || want > 0 && self.is_rung();
         if self.returns.is_empty() && !told && !stale && !looks {
             return Next::Sleep(self.wake_at(now, want));
         }
-        let mut plan =
-            Plan { life: self.life, member: self.member.clone(), want, chunk: self.chunk, ..Plan::default() };
+        let mut plan = Plan {
+            life: self.life,
+            member: self.member.clone(),
+            want,
+            there_is: self.there_is,
+            chunk: self.chunk,
+            ..Plan::default()
+        };
         plan.returns = std::mem::take(&mut self.returns);
         self.begin(&mut plan, now);
         if stale {

@@ -1,6 +1,6 @@
 //! Publishing: what comes at the same time goes in one call.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc, task::Poll};
 
 use busgate_core::{Effect, Error, Message, Receipt, Result};
 use redis::Cmd;
@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::{
     batch::{Job, MOST},
     codec, error,
+    id::EntryId,
     node::Node,
     reply::{Gone, Outcome, Reply},
     script,
@@ -66,14 +67,8 @@ pub(super) fn portions(batch: Vec<Message>) -> Vec<Vec<Message>> {
 pub(super) async fn run(node: Arc<Node>, topic: Arc<Topic>) {
     while let Some(jobs) = topic.publishing.next() {
         let messages: Vec<_> = jobs.iter().flat_map(|job| &job.messages).collect();
-        let mut answers = match publish_or_renew(&node, &topic, &messages).await {
-            Ok(answers) => {
-                // Other nodes are told by the server.
-                if answers.iter().flatten().any(|receipt| !receipt.duplicate) {
-                    topic.ring();
-                }
-                answers.into_iter()
-            }
+        let mut answers = match publish_and_ring(&node, &topic, &messages).await {
+            Ok(receipts) => receipts.into_iter(),
             Err(error) => vec![Err(error); messages.len()].into_iter(),
         };
         for job in jobs {
@@ -82,6 +77,21 @@ pub(super) async fn run(node: Arc<Node>, topic: Arc<Topic>) {
             let _ = job.answer.send(answer);
         }
     }
+}
+
+/// Whoever waits for messages here asks right behind them; other nodes are told by the server.
+async fn publish_and_ring(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Vec<Result<Receipt>>> {
+    let mut publishing = pin!(publish_or_renew(node, topic, messages));
+    let answered = match futures_util::poll!(&mut publishing) {
+        Poll::Ready(answered) => answered,
+        Poll::Pending => {
+            topic.ring_ahead();
+            publishing.await
+        }
+    };
+    let (receipts, last) = answered?;
+    last.into_iter().for_each(|last| topic.ring_for(last));
+    Ok(receipts)
 }
 
 /// An event that a server without its data does not know is registered anew, and published to once more.
@@ -99,7 +109,8 @@ async fn publish_or_renew(node: &Node, topic: &Topic, messages: &[&Message]) -> 
     Err(error::not_registered(&topic.name))
 }
 
-type Receipts = Vec<Result<Receipt>>;
+/// Receipts, and the place of the last message that was added.
+type Receipts = (Vec<Result<Receipt>>, Option<EntryId>);
 
 async fn publish(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Result<Receipts, Gone>> {
     let keys = &topic.keys;
@@ -124,20 +135,20 @@ async fn publish(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Re
     };
     let life = reply.life()?.ok_or_else(|| error::nonsense("publish"))?;
     let places = reply.text()?;
-    let receipts = messages.iter().zip(places.split(' '));
-    let receipts: Receipts = receipts.map(|(message, place)| receipt(topic, life, message, place)).collect();
+    let (mut receipts, mut last) = (Vec::with_capacity(messages.len()), None);
+    for (message, place) in messages.iter().zip(places.split(' ')) {
+        let first = place.strip_prefix('=');
+        let id = first.unwrap_or(place).parse().map_err(|_| error::nonsense("publish"))?;
+        if first.is_none() {
+            last = Some(id);
+        }
+        let cursor = Some(topic.cursor(life, id)?);
+        receipts.push(Ok(Receipt { id: message.id.clone(), cursor, duplicate: first.is_some() }));
+    }
     if receipts.len() != messages.len() {
         return Err(error::nonsense("publish"));
     }
-    Ok(Ok(receipts))
-}
-
-fn receipt(topic: &Topic, life: u64, message: &Message, place: &str) -> Result<Receipt> {
-    let nonsense = || error::nonsense("publish");
-    let first = place.strip_prefix('=');
-    let id = first.unwrap_or(place).parse().map_err(|_| nonsense())?;
-    let cursor = Some(topic.cursor(life, id)?);
-    Ok(Receipt { id: message.id.clone(), cursor, duplicate: first.is_some() })
+    Ok(Ok((receipts, last)))
 }
 
 /// What callers are told when nobody answers any more.

@@ -1,6 +1,6 @@
 //! Settling: what comes at the same time goes in one call per group.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use busgate_core::{Error, Holder, MAX_NACK_DELAY, Result, Settled, Settlement, Verb};
 use futures_util::future::join_all;
@@ -92,17 +92,18 @@ pub(super) async fn run(node: Arc<Node>, topic: Arc<Topic>) {
 }
 
 async fn settle_all(node: &Node, topic: &Topic, entries: &[&Entry]) -> Vec<Result<Settled>> {
+    let Some(first) = entries.first() else { return Vec::new() };
+    let (holder, life) = (&first.holder, first.token.life);
+    if entries.iter().all(|entry| entry.holder == *holder && entry.token.life == life) {
+        return settle_group(node, topic, holder, life, entries).await;
+    }
     let mut groups: BTreeMap<(&Holder, u64), Vec<usize>> = BTreeMap::new();
     for (nth, entry) in entries.iter().enumerate() {
         groups.entry((&entry.holder, entry.token.life)).or_default().push(nth);
     }
     let calls = groups.into_iter().map(|((holder, life), places)| async move {
         let of_group: Vec<_> = places.iter().filter_map(|nth| entries.get(*nth).copied()).collect();
-        let answers = match settle(node, topic, holder, life, &of_group).await {
-            Ok(answers) => answers.into_iter().map(Ok).collect(),
-            Err(error) => vec![Err(error); places.len()],
-        };
-        (places, answers)
+        (places, settle_group(node, topic, holder, life, &of_group).await)
     });
     let mut all: Vec<_> = entries.iter().map(|_| Err(error::nonsense("settle"))).collect();
     for (places, answers) in join_all(calls).await {
@@ -115,6 +116,19 @@ async fn settle_all(node: &Node, topic: &Topic, entries: &[&Entry]) -> Vec<Resul
     all
 }
 
+async fn settle_group(
+    node: &Node,
+    topic: &Topic,
+    holder: &Holder,
+    life: u64,
+    entries: &[&Entry],
+) -> Vec<Result<Settled>> {
+    match settle(node, topic, holder, life, entries).await {
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error); entries.len()],
+    }
+}
+
 async fn settle(
     node: &Node,
     topic: &Topic,
@@ -122,19 +136,22 @@ async fn settle(
     life: u64,
     entries: &[&Entry],
 ) -> Result<Vec<Settled>> {
-    let group = keys::group(holder);
-    let side = topic.keys.of_group(&group);
-    let [held, leases, delayed, ready, lanes] = &side;
-    let names = [topic.keys.stream.as_str(), &topic.keys.record, held, leases, delayed, ready, lanes];
-    let crew = topic.crews.lock().get(holder).map(Arc::clone);
-    let backoffs = match &crew {
+    let here = topic.crews.lock().get(holder).map(Arc::clone);
+    let backoffs = match &here {
         Some(crew) => crew.backoffs(entries.iter().map(|entry| (entry.token.entry, entry.epoch))),
         None => vec![None; entries.len()],
     };
+    let group =
+        here.as_ref().map_or_else(|| Cow::Owned(keys::group(holder)), |crew| Cow::Borrowed(&*crew.group));
+    let side = here
+        .as_ref()
+        .map_or_else(|| Cow::Owned(topic.keys.of_group(&group)), |crew| Cow::Borrowed(&crew.keys));
+    let [held, leases, delayed, ready, lanes] = &*side;
+    let names = [topic.keys.stream.as_str(), &topic.keys.record, held, leases, delayed, ready, lanes];
     let order = by_epoch(entries, &backoffs);
     let arguments = |command: &mut Cmd| {
-        command.arg(topic.mapped_flag()).arg(format!("{life:x}")).arg(&group).arg(&topic.keys.channel);
-        command.arg(&group).arg(&node.name);
+        command.arg(topic.mapped_flag()).arg(format!("{life:x}")).arg(&*group).arg(&topic.keys.channel);
+        command.arg(&*group).arg(&node.name);
         match &order {
             Some(order) => write_acks(command, order),
             None => write_all(command, entries, &backoffs),
@@ -148,7 +165,7 @@ async fn settle(
     };
     let (codes, came_back) = (reply.parts()?.rest(), reply.flag()?);
     let done = done(&codes, entries.len(), order.as_deref()).ok_or_else(|| error::nonsense("settle"))?;
-    if let Some(crew) = crew {
+    if let Some(crew) = &here {
         let settled = entries.iter().zip(&done).filter(|(_, done)| **done).map(|(entry, _)| {
             let extended = entry.time.filter(|_| entry.done == Settled::Extended);
             (entry.token.entry, entry.epoch, extended)

@@ -26,7 +26,7 @@ async fn a_consumer_is_taken_over_from_another_node() {
     publish(&here, &event, "b").await;
     let held = next(&mut earlier).await;
     // By then the server knows that it was yielded.
-    sleep(Duration::from_millis(150)).await;
+    sleep(Duration::from_millis(400)).await;
     let mut later = Arc::clone(&there).subscribe(&event, options).await.unwrap();
     // What was held comes again, what was only read ahead comes for the first time.
     let (again, fresh) = (next(&mut later).await, next(&mut later).await);
@@ -71,6 +71,41 @@ async fn another_node_settles_while_the_first_lives_and_after_it_is_gone() {
     let mut works = work_on(&there, &event).await;
     let again = next(&mut works).await;
     assert_eq!((again.message.id.as_str(), again.attempt), ("c", 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_a_failover_forgot_settles_nothing() {
+    let server = Redis::v7_0().start().unwrap();
+    let (here, there) = (connect(&server.url()).await, connect(&server.url()).await);
+    let event = registered(&here, "orders").await;
+    let mut works = work_on(&here, &event).await;
+    publish(&here, &event, "a").await;
+    let forgotten = next(&mut works).await;
+    drop(works);
+    let mut works = work_on(&there, &event).await;
+    publish(&there, &event, "b").await;
+    next(&mut works).await.ack().await.unwrap();
+    // By then the server knows that the first one was yielded.
+    sleep(Duration::from_millis(400)).await;
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut client = client.get_multiplexed_async_connection().await.unwrap();
+    // As a replica that has heard nothing of the delivery: it is neither pending nor known, and connections are made anew.
+    let entries: Vec<(String, Vec<String>)> =
+        redis::cmd("XRANGE").arg(&["orders", "-", "+"]).query_async(&mut client).await.unwrap();
+    let id = entries[0].0.as_str();
+    for words in [
+        &["XACK", "orders", "default", id][..],
+        &["HDEL", "busgate:entries:{orders}:default", id],
+        &["ZREM", "busgate:leases:{orders}:default", id],
+        &["XGROUP", "SETID", "orders", "default", "0"],
+        &["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"],
+    ] {
+        redis::cmd(words[0]).arg(&words[1..]).exec_async(&mut client).await.unwrap();
+    }
+    let delivery = next(&mut works).await;
+    assert_eq!((delivery.message.id.as_str(), delivery.attempt), ("a", 1));
+    assert_eq!(settle(&there, &forgotten, Verb::Ack).await, Settled::Stale);
+    assert_eq!(settle(&there, &delivery, Verb::Ack).await, Settled::Acked);
 }
 
 #[tokio::test(flavor = "multi_thread")]
