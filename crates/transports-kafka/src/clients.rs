@@ -13,7 +13,7 @@ use rdkafka::{
 };
 
 use crate::{
-    config::{Acks, KafkaConfig},
+    config::{Acks, Deduplication, KafkaConfig},
     error,
 };
 
@@ -73,6 +73,13 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {}
+
+/// How long a fetch of what grows waits for something new. A topic that is taken on waits for the fetch that is on its
+/// way, so this is how long that takes at most, where nothing else comes.
+const FOLLOW_WAIT_MS: u32 = 50;
+
+/// How much a fetch of ids waits for, within that time.
+const LEARN_BYTES: &str = "1000000";
 
 impl Clients {
     pub(crate) fn new(config: &Arc<KafkaConfig>) -> Self {
@@ -137,6 +144,20 @@ impl Clients {
             ("fetch.queue.backoff.ms", "10"),
         ] {
             self.unless_asked(&mut settings, key, value);
+        }
+        settings
+    }
+
+    /// The settings of a consumer that follows topics as they grow.
+    pub(crate) fn follower(&self) -> ClientConfig {
+        self.reader(FOLLOW_WAIT_MS)
+    }
+
+    /// The settings of a consumer that follows topics for the ids in them: it need not have each at once.
+    pub(crate) fn learner(&self) -> ClientConfig {
+        let mut settings = self.follower();
+        if self.config.dedup == Deduplication::Follow {
+            self.unless_asked(&mut settings, "fetch.min.bytes", LEARN_BYTES);
         }
         settings
     }

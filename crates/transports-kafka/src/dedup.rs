@@ -2,6 +2,7 @@
 //! has to be written beside it.
 
 mod index;
+mod learning;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,15 +14,12 @@ use tokio::{
 };
 
 pub(crate) use self::index::{Claim, Flight};
-use self::index::{Index, Loading};
+use self::{
+    index::{Index, Loading},
+    learning::{Learning, Lesson},
+};
 use crate::{
-    codec::Place,
-    config::Deduplication,
-    error,
-    event::Event,
-    reader::Limit,
-    shared::Shared,
-    tail::{Learner, Live},
+    codec::Place, config::Deduplication, error, event::Event, reader::Limit, shared::Shared, tap::Sink,
 };
 
 /// How many messages are looked at at a time when the ids are read.
@@ -37,7 +35,7 @@ pub(crate) struct Window {
     event: Arc<Event>,
     length: Duration,
     index: Arc<Index>,
-    loaded: tokio::sync::OnceCell<Arc<Live>>,
+    loaded: tokio::sync::OnceCell<Lesson>,
     used: Mutex<Instant>,
 }
 
@@ -60,7 +58,9 @@ impl Dedup {
             let known = windows.get(&event.name).filter(|window| Arc::ptr_eq(&window.event, event)).cloned();
             known.unwrap_or_else(|| {
                 let window = Arc::new(Window::new(shared, event, length));
-                windows.insert(event.name.clone(), Arc::clone(&window));
+                if let Some(earlier) = windows.insert(event.name.clone(), Arc::clone(&window)) {
+                    earlier.end();
+                }
                 window
             })
         };
@@ -68,13 +68,20 @@ impl Dedup {
         Ok(Some(window))
     }
 
-    /// Lets go of the windows of events that nobody publishes to any more: they can be read again.
+    /// Lets go of the windows of events that nobody publishes to any more: they can be read again. Those that stay take in
+    /// partitions that are new.
     pub(crate) fn tidy(&self) {
         let now = Instant::now();
-        self.0.lock().retain(|_, window| {
+        let mut windows = self.0.lock();
+        windows.retain(|_, window| {
             let idle = now.saturating_duration_since(*window.used.lock());
             !window.event.ended.is_cancelled() && idle < window.length.max(Duration::from_secs(60))
         });
+        for window in windows.values() {
+            if let Some(lesson) = window.loaded.get() {
+                lesson.grow(window.event.partitions());
+            }
+        }
     }
 
     /// Lets go of all.
@@ -107,10 +114,17 @@ impl Window {
 
     /// Waits until the ids of all that is there now were learnt.
     async fn catch_up(&self, shared: &Shared) -> Result<()> {
-        let Some(live) = self.loaded.get() else { return Ok(()) };
+        let Some(lesson) = self.loaded.get() else { return Ok(()) };
         let ends = shared.asker.ends(&self.event.topic, self.event.partitions()).await?;
-        let reached = timeout(shared.config.timeout, live.reach(&ends)).await;
+        let reached = timeout(shared.config.timeout, lesson.reach(&ends)).await;
         reached.map_err(|_| error::late("the ids that are remembered"))
+    }
+
+    /// Learns nothing more: the event is another one now.
+    fn end(&self) {
+        if let Some(lesson) = self.loaded.get() {
+            lesson.end();
+        }
     }
 
     /// Takes in what became of messages that were claimed.
@@ -124,14 +138,14 @@ impl Window {
         self.loaded.get_or_try_init(|| self.read(shared)).await.map(drop)
     }
 
-    async fn read(&self, shared: &Arc<Shared>) -> Result<Arc<Live>> {
+    async fn read(&self, shared: &Arc<Shared>) -> Result<Lesson> {
         let (topic, partitions) = (self.event.topic.as_str(), self.event.partitions());
         let ends = shared.asker.ends(topic, partitions).await?;
-        let live = shared.tails.tail(shared, &self.event, &ends)?;
         // What comes from now on is learnt as it comes, and what was there before is read.
         let loading = Loading::start(&self.index);
-        let learner: Arc<dyn Learner> = Arc::<Index>::clone(&self.index);
-        live.teach(Arc::downgrade(&learner));
+        let learning = Learning::starting(&self.index, &ends);
+        let sink: Arc<dyn Sink> = Arc::<Learning>::clone(&learning);
+        let lesson = Lesson::new(learning, shared.ids.follow(topic, &ends, sink)?);
         let since = shared.now().minus(self.length);
         let mut next = shared.asker.at(topic, partitions, since).await?;
         let most = i64::try_from(shared.config.max_dedup_ids).unwrap_or(i64::MAX);
@@ -148,11 +162,8 @@ impl Window {
                 break;
             }
         }
-        // The tail may have begun before: until it is here, it has not told what was written meanwhile.
-        let reached = timeout(shared.config.timeout, live.reach(&ends)).await;
         loading.finish();
-        reached.map_err(|_| error::late("the ids that are remembered"))?;
-        Ok(live)
+        Ok(lesson)
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) producer: Producer,
     /// Follows topics as they grow.
     pub(crate) tap: Tap,
+    /// Follows topics for the ids in them.
+    pub(crate) ids: Tap,
     /// Which events there are.
     pub(crate) registry: Registry,
     /// The tails of events with live subscribers.
@@ -61,7 +63,8 @@ impl Shared {
             admin: Admin::new(&clients, &config)?,
             asker: Asker::new(&clients, config.timeout)?,
             producer: Producer::new(&clients)?,
-            tap: Tap::new(&clients, config.timeout)?,
+            tap: Tap::new(&clients, &clients.follower(), config.timeout)?,
+            ids: Tap::new(&clients, &clients.learner(), config.timeout)?,
             registry: Registry::new(config.own_topic(Registry::topic_name())),
             tails: Tails::default(),
             reader: Reader::default(),
@@ -107,6 +110,7 @@ impl Shared {
         self.tails.close();
         self.registry.close();
         self.tap.close().await;
+        self.ids.close().await;
         self.reader.close().await;
         self.producer.close().await;
         first

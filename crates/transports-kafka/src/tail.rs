@@ -1,4 +1,4 @@
-//! The newest messages of an event as they arrive: read once per node, for all live subscribers and the ids remembered.
+//! The newest messages of an event as they arrive: read once per node, for all live subscribers.
 
 mod ring;
 
@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use busgate_core::{EventName, MessageId, Result};
-use parking_lot::{Mutex, RwLock};
+use busgate_core::{EventName, Result};
+use parking_lot::Mutex;
 use rdkafka::message::BorrowedMessage;
 use tokio::sync::watch;
 
@@ -32,19 +32,12 @@ const TIDY: Duration = Duration::from_secs(5);
 /// After how many turns it is looked whether topics have more partitions.
 const GROW: u64 = 6;
 
-/// Learns the ids of an event as they are written, on whichever node.
-pub(crate) trait Learner: Send + Sync + 'static {
-    /// A message with this id is there.
-    fn learn(&self, id: MessageId, place: Place);
-}
-
 /// The tail of one event.
 pub(crate) struct Tail {
     ring: Mutex<Ring>,
     /// How many records were taken in.
     head: watch::Sender<u64>,
     followers: AtomicUsize,
-    learner: RwLock<Option<Weak<dyn Learner>>>,
 }
 
 /// A tail that is being filled.
@@ -68,41 +61,17 @@ pub(crate) enum Found {
 impl Sink for Tail {
     fn take(&self, record: &BorrowedMessage<'_>) {
         let place = Place::of(record);
-        let learner = self.learner.read().as_ref().and_then(Weak::upgrade);
-        let mut ring = self.ring.lock();
         if self.followers.load(Ordering::Relaxed) == 0 {
-            ring.pass(place);
-            drop(ring);
-            if let (Some(learner), Some(id)) = (learner, codec::id(record)) {
-                learner.learn(id, place);
-            }
+            self.ring.lock().pass(place);
         } else {
-            drop(ring);
             let message = Arc::new(codec::message(record));
-            if let Some(learner) = learner {
-                learner.learn(message.id.clone(), place);
-            }
-            ring = self.ring.lock();
-            ring.push(place, message);
-            drop(ring);
+            self.ring.lock().push(place, message);
         }
         self.head.send_modify(|head| *head += 1);
     }
 }
 
 impl Live {
-    /// Hands all ids to `learner` from now on.
-    pub(crate) fn teach(&self, learner: Weak<dyn Learner>) {
-        *self.tail.learner.write() = Some(learner);
-    }
-
-    /// Waits until all before these offsets was taken in.
-    pub(crate) async fn reach(&self, ends: &[i64]) {
-        let mut head = self.tail.head.subscribe();
-        // The sender lives as long as the tail.
-        let _ = head.wait_for(|_| self.tail.ring.lock().has_reached(ends)).await;
-    }
-
     pub(crate) fn interest(self: Arc<Self>) -> Interest {
         self.tail.followers.fetch_add(1, Ordering::Relaxed);
         Interest(self)
@@ -164,7 +133,6 @@ impl Tails {
             ring: Mutex::new(Ring::starting(from, limits)),
             head: watch::Sender::new(0),
             followers: AtomicUsize::new(0),
-            learner: RwLock::new(None),
         });
         let sink: Arc<dyn Sink> = Arc::<Tail>::clone(&tail);
         let following = shared.tap.follow(&event.topic, from, sink)?;

@@ -1,4 +1,5 @@
-//! The one consumer of a node that follows topics as they grow: of all events with live subscribers, and our own.
+//! A consumer of a node that follows topics as they grow: one for all events with live subscribers and our own topics, one
+//! for the ids that events remember.
 
 use std::{
     collections::HashMap,
@@ -14,7 +15,7 @@ use std::{
 use busgate_core::{Error, Result};
 use parking_lot::{Mutex, RwLock};
 use rdkafka::{
-    Message as _, TopicPartitionList,
+    ClientConfig, Message as _, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     message::BorrowedMessage,
     topic_partition_list::Offset,
@@ -24,10 +25,6 @@ use crate::{
     clients::{Clients, Context},
     error,
 };
-
-/// How long a fetch waits for something new. A topic that is taken on waits for the fetch that is on its way, so this
-/// is how long that takes at most, where nothing else comes.
-const FETCH_WAIT_MS: u32 = 50;
 
 /// How often the thread looks whether it should end.
 const LOOK: Duration = Duration::from_millis(100);
@@ -71,8 +68,8 @@ struct Partitions {
 }
 
 impl Tap {
-    pub(crate) fn new(clients: &Clients, timeout: Duration) -> Result<Self> {
-        let client = clients.make(&clients.reader(FETCH_WAIT_MS))?;
+    pub(crate) fn new(clients: &Clients, settings: &ClientConfig, timeout: Duration) -> Result<Self> {
+        let client = clients.make(settings)?;
         let (sinks, assigning, stop) = Default::default();
         let inner = Arc::new(Inner { client, sinks, assigning, timeout, stop });
         let polled = Arc::clone(&inner);

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Outcome;
-use crate::{codec::Place, tail::Learner};
+use crate::codec::Place;
 
 /// How a place is kept in a window of numbers: the partition above, the offset below.
 const OFFSET_BITS: u32 = 48;
@@ -70,6 +70,16 @@ impl Index {
         batch.iter().map(|message| state.claim(now, &message.id)).collect()
     }
 
+    /// Takes in that a message with this id is there.
+    pub(super) fn learn(&self, id: MessageId, place: Place) {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        match &mut state.later {
+            Some(later) => later.push((id, place, now)),
+            None => state.remember(now, &id, place),
+        }
+    }
+
     /// Whether a message of the batch may be there already, and nobody knows.
     pub(super) fn has_doubts(&self, batch: &[Message]) -> bool {
         let state = self.state.lock();
@@ -109,17 +119,6 @@ impl State {
     fn remember(&mut self, at: Timestamp, id: &MessageId, place: Place) {
         if self.window.find(at, id).is_none() {
             self.window.remember(at, id, number(place));
-        }
-    }
-}
-
-impl Learner for Index {
-    fn learn(&self, id: MessageId, place: Place) {
-        let now = self.clock.now();
-        let mut state = self.state.lock();
-        match &mut state.later {
-            Some(later) => later.push((id, place, now)),
-            None => state.remember(now, &id, place),
         }
     }
 }

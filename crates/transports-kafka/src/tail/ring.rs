@@ -103,11 +103,6 @@ impl Ring {
         }
     }
 
-    /// Whether all before these offsets was taken in.
-    pub(super) fn has_reached(&self, ends: &[i64]) -> bool {
-        ends.iter().zip(&self.next).all(|(end, next)| next >= end)
-    }
-
     /// The number to begin with for who has read up to `next`.
     pub(super) fn join(&self, next: &[i64]) -> Option<u64> {
         let held = |(partition, floor): (usize, &i64)| next.get(partition).copied().unwrap_or(0) >= *floor;
@@ -177,7 +172,6 @@ mod tests {
         push(&mut ring, 0, 10);
         ring.pass(Place { partition: 0, offset: 11 });
         assert_eq!((ring.join(&[11, 20]), ring.join(&[12, 20])), (None, Some(1)));
-        assert!(ring.has_reached(&[12, 20]) && !ring.has_reached(&[12, 21]));
     }
 
     #[test]
