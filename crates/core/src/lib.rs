@@ -31,6 +31,7 @@ mod subscription;
 mod sync;
 mod tasks;
 mod transport;
+pub mod url;
 
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

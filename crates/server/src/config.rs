@@ -2,7 +2,6 @@
 
 mod credential;
 mod defaults;
-pub(crate) mod duration;
 mod error;
 mod key;
 mod raw;

@@ -1,7 +1,6 @@
 //! What the transport can be told, from a URL.
 
 mod query;
-mod text;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 

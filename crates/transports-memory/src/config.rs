@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, time::Duration};
 
-use busgate_core::{Error, Result};
+use busgate_core::{Error, Result, url::UrlOption};
 
 /// How many messages an event holds unless told otherwise.
 pub const DEFAULT_MAX_MESSAGES: u64 = 100_000;
@@ -15,6 +15,9 @@ pub const DEFAULT_MAX_EVENTS: usize = 10_000;
 
 /// How many groups and named consumers an event may have unless told otherwise.
 pub const DEFAULT_MAX_GROUPS: usize = 1_000;
+
+/// Every option, for whoever wrote another one.
+const OPTIONS: &str = "max_messages, max_bytes, max_age, max_events, max_groups";
 
 /// The bounds of a memory transport.
 ///
@@ -59,58 +62,25 @@ impl FromStr for MemoryConfig {
         let Some(query) = rest.strip_prefix('?') else {
             return Err(Error::invalid(format!("transport `{url}` may only have options, after a `?`")));
         };
-        for option in query.split('&') {
-            let Some((key, value)) = option.split_once('=') else {
-                return Err(Error::invalid(format!("transport option `{option}` must be key=value")));
-            };
-            config.set(key, value)?;
+        for option in UrlOption::all(query) {
+            config.set(&option?)?;
         }
         Ok(config)
     }
 }
 
 impl MemoryConfig {
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        match key {
-            "max_messages" => self.max_messages = number(key, value)?,
-            "max_bytes" => self.max_bytes = number(key, value)?,
-            "max_age" => self.max_age = Some(duration(key, value)?),
-            "max_events" => self.max_events = number(key, value)?,
-            "max_groups" => self.max_groups = number(key, value)?,
-            _ => {
-                return Err(Error::invalid(format!(
-                    "transport option `{key}` is none of max_messages, max_bytes, max_age, max_events, max_groups"
-                )));
-            }
+    fn set(&mut self, option: &UrlOption) -> Result<()> {
+        match option.name() {
+            "max_messages" => self.max_messages = option.number(1..)?,
+            "max_bytes" => self.max_bytes = option.number(1..)?,
+            "max_age" => self.max_age = Some(option.positive_duration()?),
+            "max_events" => self.max_events = option.number(1..)?,
+            "max_groups" => self.max_groups = option.number(1..)?,
+            _ => return Err(option.unknown(OPTIONS)),
         }
         Ok(())
     }
-}
-
-fn number<N: FromStr + PartialOrd + From<u8>>(key: &str, value: &str) -> Result<N> {
-    let refused =
-        || Error::invalid(format!("transport option `{key}` must be a number from 1, is `{value}`"));
-    value.parse().ok().filter(|number| *number >= N::from(1)).ok_or_else(refused)
-}
-
-fn duration(key: &str, value: &str) -> Result<Duration> {
-    let refused = || {
-        Error::invalid(format!(
-            "transport option `{key}` must be like 500ms, 30s, 10m, 2h or 7d, is `{value}`"
-        ))
-    };
-    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
-    let (number, unit) = value.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| refused())?;
-    let millis: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(refused()),
-    };
-    number.checked_mul(millis).filter(|millis| *millis > 0).map(Duration::from_millis).ok_or_else(refused)
 }
 
 #[cfg(test)]
@@ -136,7 +106,7 @@ mod tests {
         for (url, named) in [
             ("redis:", "redis:"),
             ("memory:x", "memory:x"),
-            ("memory:?", "key=value"),
+            ("memory:?x", "key=value"),
             ("memory:?max_size=1", "max_size"),
             ("memory:?max_bytes=0", "max_bytes"),
             ("memory:?max_messages=-1", "max_messages"),

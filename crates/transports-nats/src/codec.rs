@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, jetstream::message::PublishMessage};
-use busgate_core::{Clock, Message, MessageId, Metadata, Result, Timestamp};
+use busgate_core::{Clock, Message, MessageId, Metadata, Result, Timestamp, url::unpercent};
 use bytes::Bytes;
 
 use crate::{delivery::Stamp, text};
@@ -108,7 +108,7 @@ pub(crate) fn inbound(headers: Option<&HeaderMap>, payload: Bytes, stamp: Stamp)
 
 fn keep(metadata: &mut Metadata, name: &str, text: Cow<'_, str>) {
     if let Some(coded) = name.strip_prefix(META) {
-        let key = text::unpercent(coded).unwrap_or_else(|| coded.to_owned());
+        let key = unpercent(coded).unwrap_or_else(|| coded.to_owned());
         metadata.insert(key, text.into_owned());
     } else if !is_own(name) {
         metadata.insert(name.to_owned(), text.into_owned());

@@ -5,6 +5,8 @@
 
 use std::{borrow::Cow, fmt::Write};
 
+use busgate_core::url::unpercent;
+
 /// In front of a value that is not written as it is.
 const MARK: &str = "%busgate:";
 
@@ -34,24 +36,6 @@ pub(crate) fn percent(text: &str) -> String {
         }
     }
     coded
-}
-
-/// The text behind `%` and digits; `None` when that is not how it is written.
-pub(crate) fn unpercent(coded: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(coded.len());
-    let mut rest = coded.as_bytes();
-    while let Some((&byte, more)) = rest.split_first() {
-        rest = more;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let (digits, more) = rest.split_at_checked(2)?;
-        let digits = std::str::from_utf8(digits).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = more;
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

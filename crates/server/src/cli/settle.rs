@@ -2,10 +2,10 @@
 
 use std::{fmt::Write, process::ExitCode, time::Duration};
 
-use busgate_core::{AckStatus, Error, Nack, Result, SettleAction, SettleRequest};
+use busgate_core::{AckStatus, Error, Nack, Result, SettleAction, SettleRequest, url::parse_duration};
 
 use super::{FAILED, args::Ack, client::connect, say};
-use crate::config::{Environment, duration};
+use crate::config::Environment;
 
 /// Settles, and says what became of each; exit 1 when one could not be settled.
 pub(super) async fn run(ack: Ack, environment: &Environment) -> Result<ExitCode> {
@@ -43,5 +43,5 @@ fn action(ack: &Ack) -> Result<SettleAction> {
 
 fn time(flag: &str, text: &str) -> Result<Duration> {
     let refused = || Error::invalid(format!("{flag} {text} must be a duration, like 500ms, 30s or 5m"));
-    duration::parse(text).ok_or_else(refused)
+    parse_duration(text).ok_or_else(refused)
 }

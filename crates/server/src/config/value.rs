@@ -2,11 +2,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use busgate_core::url::{display_duration, parse_duration};
 use toml::Value;
 
 use super::{
     credential::{self, ApiKey},
-    duration,
     key::Kind,
 };
 
@@ -69,13 +69,13 @@ impl Kind {
             Self::Count(least, most) => format!("a whole number from {least} to {most}"),
             Self::Time(least, most) => format!(
                 "a duration from {} to {}, like 250ms, 30s, 5m, 1h or 7d",
-                duration::display(least),
-                duration::display(most)
+                display_duration(least),
+                display_duration(most)
             ),
             Self::OneOf(words) => words.join(", "),
             Self::Texts => "a list of texts".into(),
             Self::Times(length, most) => {
-                format!("a list of at most {length} durations of at most {}", duration::display(most))
+                format!("a list of at most {length} durations of at most {}", display_duration(most))
             }
             Self::Credentials => credential::ALLOWED.into(),
         }
@@ -96,7 +96,7 @@ fn count(value: &Value, least: u64, most: u64) -> Option<u64> {
 }
 
 fn time(value: &Value, least: Duration, most: Duration) -> Option<Duration> {
-    let time = duration::parse(value.as_str()?)?;
+    let time = parse_duration(value.as_str()?)?;
     (least..=most).contains(&time).then_some(time)
 }
 

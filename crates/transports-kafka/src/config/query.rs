@@ -2,12 +2,14 @@
 
 use std::{fs, path::PathBuf};
 
-use busgate_core::{Error, EventName, Result};
+use busgate_core::{
+    Error, EventName, Result,
+    url::{UrlOption, percent_decoded},
+};
 
 use super::{
     Acks, DEFAULT_PORT, Deduplication, GroupProtocol, KafkaConfig, MAX_TOPIC_BYTES, Mechanism, Sasl, Tls,
     Unkeyed,
-    text::{choice, decoded, duration, number},
 };
 
 /// Every option but `map.<event>` and `client.<key>`, for whoever wrote another one.
@@ -66,16 +68,14 @@ pub(super) fn parse(url: &str) -> Result<KafkaConfig> {
     let mut security = Security::default();
     if let Some(login) = login {
         let (user, password) = login.split_once(':').map_or((login, None), |(user, word)| (user, Some(word)));
-        security.user = Some(decoded("the user of the URL", user)?);
-        security.password = password.map(|word| decoded("the password of the URL", word)).transpose()?;
+        security.user = Some(percent_decoded("the user of the URL", user)?);
+        security.password =
+            password.map(|word| percent_decoded("the password of the URL", word)).transpose()?;
     }
-    for option in query.split('&').filter(|option| !option.is_empty()) {
-        let (key, value) = option
-            .split_once('=')
-            .ok_or_else(|| Error::invalid(format!("kafka option `{option}` must be key=value")))?;
-        let value = decoded(&format!("kafka option `{key}`"), value)?;
-        if !security.set(key, &value)? {
-            set(&mut config, key, &value)?;
+    for option in UrlOption::all(query) {
+        let option = option?;
+        if !security.set(&option)? {
+            set(&mut config, &option)?;
         }
     }
     security.apply(&mut config)?;
@@ -104,30 +104,28 @@ fn servers(hosts: &str) -> Result<String> {
 
 impl Security {
     /// Takes an option in, if it is one of these.
-    fn set(&mut self, key: &str, value: &str) -> Result<bool> {
-        match key {
-            "security" => self.tls = Some(choice(key, value, &[("plaintext", false), ("tls", true)])?),
+    fn set(&mut self, option: &UrlOption) -> Result<bool> {
+        match option.name() {
+            "security" => self.tls = Some(option.choice(&[("plaintext", false), ("tls", true)])?),
             "sasl" => {
                 let choices = [
                     ("plain", Mechanism::Plain),
                     ("scram-sha-256", Mechanism::ScramSha256),
                     ("scram-sha-512", Mechanism::ScramSha512),
                 ];
-                self.mechanism = Some(choice(key, value, &choices)?);
+                self.mechanism = Some(option.choice(&choices)?);
             }
-            "user" => once(key, &mut self.user, value.to_owned())?,
-            "password" => once(key, &mut self.password, value.to_owned())?,
+            "user" => once(option, &mut self.user, option.text().to_owned())?,
+            "password" => once(option, &mut self.password, option.text().to_owned())?,
             "password_file" => {
-                let text = fs::read_to_string(value).map_err(|error| {
-                    Error::invalid(format!("kafka option `{key}`: can't read `{value}`: {error}"))
-                })?;
-                once(key, &mut self.password, text.trim_end_matches(['\r', '\n']).to_owned())?;
+                let secret = option.secret(fs::read_to_string(option.text()))?;
+                once(option, &mut self.password, secret)?;
             }
-            "tls_ca" => self.file(value, |tls| &mut tls.ca),
-            "tls_cert" => self.file(value, |tls| &mut tls.cert),
-            "tls_key" => self.file(value, |tls| &mut tls.key),
+            "tls_ca" => self.file(option.text(), |tls| &mut tls.ca),
+            "tls_cert" => self.file(option.text(), |tls| &mut tls.cert),
+            "tls_key" => self.file(option.text(), |tls| &mut tls.key),
             "tls_verify" => {
-                self.files.any_host = choice(key, value, &[("full", false), ("ca", true)])?;
+                self.files.any_host = option.choice(&[("full", false), ("ca", true)])?;
                 self.has_files = true;
             }
             _ => return Ok(false),
@@ -142,10 +140,10 @@ impl Security {
 
     fn apply(self, config: &mut KafkaConfig) -> Result<()> {
         if self.tls == Some(false) && self.has_files {
-            return Err(Error::invalid("kafka options `tls_…` need `security=tls`"));
+            return Err(Error::invalid("transport options `tls_…` need `security=tls`"));
         }
         if self.files.cert.is_some() != self.files.key.is_some() {
-            return Err(Error::invalid("kafka options `tls_cert` and `tls_key` go together"));
+            return Err(Error::invalid("transport options `tls_cert` and `tls_key` go together"));
         }
         config.tls = (self.tls == Some(true) || self.has_files).then_some(self.files);
         config.sasl = match (self.mechanism, self.user, self.password) {
@@ -153,98 +151,93 @@ impl Security {
             (mechanism, Some(user), Some(password)) => {
                 Some(Sasl { mechanism: mechanism.unwrap_or(Mechanism::Plain), user, password })
             }
-            _ => return Err(Error::invalid("kafka options `sasl`, `user` and `password` go together")),
+            _ => return Err(Error::invalid("transport options `sasl`, `user` and `password` go together")),
         };
         Ok(())
     }
 }
 
-fn once(key: &str, field: &mut Option<String>, value: String) -> Result<()> {
+fn once(option: &UrlOption, field: &mut Option<String>, value: String) -> Result<()> {
     if field.is_some() {
-        return Err(Error::invalid(format!("kafka option `{key}` is said a second time")));
+        return Err(option.refused("said once, whether here or before the host"));
     }
     *field = Some(value);
     Ok(())
 }
 
-fn set(config: &mut KafkaConfig, key: &str, value: &str) -> Result<()> {
-    match key {
-        "prefix" => value.clone_into(&mut config.prefix),
+fn set(config: &mut KafkaConfig, option: &UrlOption) -> Result<()> {
+    match option.name() {
+        "prefix" => option.text().clone_into(&mut config.prefix),
         "acks" => {
-            config.acks = choice(key, value, &[("all", Acks::All), ("-1", Acks::All), ("1", Acks::Leader)])?;
+            config.acks = option.choice(&[("all", Acks::All), ("-1", Acks::All), ("1", Acks::Leader)])?;
         }
-        "linger_ms" => config.linger = std::time::Duration::from_millis(number(key, value, 0, 10_000)?),
+        "linger_ms" => config.linger = std::time::Duration::from_millis(option.number(0..=10_000)?),
         "compression" => {
             let known = ["none", "gzip", "snappy", "lz4", "zstd"].map(|name| (name, name));
-            choice(key, value, &known)?.clone_into(&mut config.compression);
+            option.choice(&known)?.clone_into(&mut config.compression);
         }
-        "partitions" => config.partitions = number(key, value, 1, 200)?,
-        "replication" => config.replication = Some(number(key, value, 1, 100)?),
-        "min_insync_replicas" => config.min_insync_replicas = Some(number(key, value, 1, 100)?),
+        "partitions" => config.partitions = option.number(1..=200)?,
+        "replication" => config.replication = Some(option.number(1..=100)?),
+        "min_insync_replicas" => config.min_insync_replicas = Some(option.number(1..=100)?),
         "group_protocol" => {
             let choices = [("consumer", GroupProtocol::Consumer), ("classic", GroupProtocol::Classic)];
-            config.group_protocol = Some(choice(key, value, &choices)?);
+            config.group_protocol = Some(option.choice(&choices)?);
         }
         "unkeyed" => {
             let choices = [("publisher", Unkeyed::Publisher), ("spread", Unkeyed::Spread)];
-            config.unkeyed = choice(key, value, &choices)?;
+            config.unkeyed = option.choice(&choices)?;
         }
         "dedup" => {
             let choices = [("follow", Deduplication::Follow), ("strict", Deduplication::Strict)];
-            config.dedup = choice(key, value, &choices)?;
+            config.dedup = option.choice(&choices)?;
         }
-        "timeout" => config.timeout = positive(key, value)?,
-        "connect_timeout" => config.connect_timeout = positive(key, value)?,
-        "dedup_window" => config.defaults.dedup_window = Some(duration(key, value)?),
-        "max_dedup_ids" => config.max_dedup_ids = number(key, value, 1, 100_000_000)?,
-        "retention_age" => config.defaults.retention_age = Some(positive(key, value)?),
-        "retention_bytes" => config.defaults.retention_bytes = Some(number(key, value, 1, u64::MAX)?),
-        "tail_messages" => config.tail_messages = number(key, value, 16, 10_000_000)?,
-        "tail_bytes" => config.tail_bytes = number(key, value, 1 << 16, usize::MAX)?,
-        _ => return set_named(config, key, value),
+        "timeout" => config.timeout = option.positive_duration()?,
+        "connect_timeout" => config.connect_timeout = option.positive_duration()?,
+        "dedup_window" => config.defaults.dedup_window = Some(option.duration()?),
+        "max_dedup_ids" => config.max_dedup_ids = option.number(1..=100_000_000)?,
+        "retention_age" => config.defaults.retention_age = Some(option.positive_duration()?),
+        "retention_bytes" => config.defaults.retention_bytes = Some(option.number(1..)?),
+        "tail_messages" => config.tail_messages = option.number(16..=10_000_000)?,
+        "tail_bytes" => config.tail_bytes = option.number(1 << 16..)?,
+        _ => return set_named(config, option),
     }
     Ok(())
 }
 
 /// The options that name something themselves.
-fn set_named(config: &mut KafkaConfig, key: &str, value: &str) -> Result<()> {
+fn set_named(config: &mut KafkaConfig, option: &UrlOption) -> Result<()> {
+    let (key, value) = (option.name(), option.text());
     if let Some(event) = key.strip_prefix("map.") {
         let event = EventName::new(event)?;
         check_topic(value)?;
         if config.maps.values().any(|topic| topic == value) {
-            return Err(Error::invalid(format!("kafka option `{key}`: topic `{value}` is mapped already")));
+            return Err(Error::invalid(format!(
+                "transport option `{key}`: topic `{value}` is mapped already"
+            )));
         }
         config.maps.insert(event, value.to_owned());
         return Ok(());
     }
     let Some(name) = key.strip_prefix("client.") else {
-        return Err(Error::invalid(format!("kafka option `{key}` is none of {OPTIONS}")));
+        return Err(option.unknown(OPTIONS));
     };
     if RESERVED.contains(&name) {
-        return Err(Error::invalid(format!("kafka option `{key}`: `{name}` is set by the gateway")));
+        return Err(Error::invalid(format!("transport option `{key}`: `{name}` is set by the gateway")));
     }
     config.client.insert(name.to_owned(), value.to_owned());
     Ok(())
 }
 
-fn positive(key: &str, value: &str) -> Result<std::time::Duration> {
-    let found = duration(key, value)?;
-    if found.is_zero() {
-        return Err(Error::invalid(format!("kafka option `{key}` must be more than zero")));
-    }
-    Ok(found)
-}
-
 fn check(config: &KafkaConfig) -> Result<()> {
     // The longest name of ours must fit behind it, and then some of an event's.
     if config.prefix.len() > 100 {
-        return Err(Error::invalid("kafka option `prefix` must have at most 100 bytes"));
+        return Err(Error::invalid("transport option `prefix` must have at most 100 bytes"));
     }
     if !config.prefix.is_empty() {
         check_topic(&config.prefix)?;
     }
     if config.acks == Acks::Leader && config.min_insync_replicas.is_some() {
-        return Err(Error::invalid("kafka option `min_insync_replicas` says nothing with `acks=1`"));
+        return Err(Error::invalid("transport option `min_insync_replicas` says nothing with `acks=1`"));
     }
     config.defaults.validate()
 }

@@ -1,11 +1,11 @@
 //! The URL of a transport, read option by option.
 
-use std::{str::FromStr, time::Duration};
-
-use busgate_core::{Error, EventName, Result};
+use busgate_core::{
+    Error, EventName, Result,
+    url::{UrlOption, percent_decoded},
+};
 
 use super::{Credentials, Mapping, NatsConfig, Secret, Storage};
-use crate::text;
 
 const OPTIONS: &str = "ack_wait, api_prefix, compression, connect_timeout, creds_file, dedup_window, domain, \
     inbox_prefix, map.<event>, max_ack_pending, name, nkey, nkey_file, password_file, prefix, replicas, \
@@ -43,12 +43,8 @@ pub(super) fn parse(url: &str) -> Result<NatsConfig> {
     };
     config.servers = hosts.split(',').map(server).collect::<Result<_>>()?;
     let mut pending = Pending::default();
-    for option in query.split('&').filter(|option| !option.is_empty()) {
-        let (key, value) = option
-            .split_once('=')
-            .ok_or_else(|| Error::invalid("every transport option must be key=value, and one is not"))?;
-        let value = text::unpercent(value).ok_or_else(|| refused(key, "percent-encoded text"))?;
-        set(&mut config, &mut pending, key, value)?;
+    for option in UrlOption::all(query) {
+        set(&mut config, &mut pending, option?)?;
     }
     conclude(&mut config, pending)?;
     config.validate()?;
@@ -68,9 +64,7 @@ fn server(host: &str) -> Result<String> {
 }
 
 fn user_info(who: &str) -> Result<Credentials> {
-    let part = |coded: &str| {
-        text::unpercent(coded).ok_or_else(|| Error::invalid("user and password must be percent-encoded"))
-    };
+    let part = |coded| percent_decoded("user and password", coded);
     match who.split_once(':') {
         Some((user, password)) => {
             Ok(Credentials::Password { user: part(user)?, password: Secret::Text(part(password)?) })
@@ -79,59 +73,58 @@ fn user_info(who: &str) -> Result<Credentials> {
     }
 }
 
-fn set(config: &mut NatsConfig, pending: &mut Pending, key: &str, value: String) -> Result<()> {
-    match key {
-        "user" => pending.user = Some(value),
+fn set(config: &mut NatsConfig, pending: &mut Pending, option: UrlOption) -> Result<()> {
+    match option.name() {
+        "user" => pending.user = Some(option.into_text()),
         "password_file" => {
             let user = String::new();
-            credentials(config, Credentials::Password { user, password: Secret::File(value.into()) })?;
+            credentials(config, Credentials::Password { user, password: file(option) })?;
         }
-        "token_file" => credentials(config, Credentials::Token(Secret::File(value.into())))?,
-        "nkey" => credentials(config, Credentials::NKey(Secret::Text(value)))?,
-        "nkey_file" => credentials(config, Credentials::NKey(Secret::File(value.into())))?,
-        "creds_file" => credentials(config, Credentials::File(value.into()))?,
-        "tls_ca" => config.tls.ca = Some(value.into()),
-        "tls_cert" => pending.certificate = Some(value),
-        "tls_key" => pending.key = Some(value),
-        "tls_first" => config.tls.first = flag(key, &value)?,
-        "prefix" => config.prefix = value,
-        "replicas" => config.replicas = number(key, &value)?,
+        "token_file" => credentials(config, Credentials::Token(file(option)))?,
+        "nkey" => credentials(config, Credentials::NKey(Secret::Text(option.into_text())))?,
+        "nkey_file" => credentials(config, Credentials::NKey(file(option)))?,
+        "creds_file" => credentials(config, Credentials::File(option.into_text().into()))?,
+        "tls_ca" => config.tls.ca = Some(option.into_text().into()),
+        "tls_cert" => pending.certificate = Some(option.into_text()),
+        "tls_key" => pending.key = Some(option.into_text()),
+        "tls_first" => config.tls.first = option.flag()?,
+        "prefix" => config.prefix = option.into_text(),
+        "replicas" => config.replicas = option.number(1..)?,
         "storage" => {
-            config.storage = match &*value {
-                "file" => Storage::File,
-                "memory" => Storage::Memory,
-                _ => return Err(refused(key, "file or memory")),
-            };
+            config.storage = option.choice(&[("file", Storage::File), ("memory", Storage::Memory)])?;
         }
-        "compression" => config.compression = flag(key, &value)?,
-        "domain" => api(config, pending, "domain", format!("$JS.{value}.API"))?,
-        "api_prefix" => api(config, pending, "api_prefix", value)?,
-        "inbox_prefix" => config.inbox_prefix = Some(value),
-        "name" => config.name = value,
-        "ack_wait" => config.ack_wait = Some(duration(key, &value)?),
-        "max_ack_pending" => config.max_ack_pending = number(key, &value)?,
-        "connect_timeout" => config.connect_timeout = duration(key, &value)?,
-        "request_timeout" => config.request_timeout = duration(key, &value)?,
-        "dedup_window" => config.defaults.dedup_window = Some(duration_or_zero(key, &value)?),
-        "retention_age" => config.defaults.retention_age = Some(duration(key, &value)?),
-        "retention_bytes" => config.defaults.retention_bytes = Some(number(key, &value)?),
-        "retention_messages" => config.defaults.retention_messages = Some(number(key, &value)?),
-        _ => return map(config, key, &value),
+        "compression" => config.compression = option.flag()?,
+        "domain" => api(config, pending, "domain", format!("$JS.{}.API", option.text()))?,
+        "api_prefix" => api(config, pending, "api_prefix", option.into_text())?,
+        "inbox_prefix" => config.inbox_prefix = Some(option.into_text()),
+        "name" => config.name = option.into_text(),
+        "ack_wait" => config.ack_wait = Some(option.positive_duration()?),
+        "max_ack_pending" => config.max_ack_pending = option.number(1..)?,
+        "connect_timeout" => config.connect_timeout = option.positive_duration()?,
+        "request_timeout" => config.request_timeout = option.positive_duration()?,
+        "dedup_window" => config.defaults.dedup_window = Some(option.duration()?),
+        "retention_age" => config.defaults.retention_age = Some(option.positive_duration()?),
+        "retention_bytes" => config.defaults.retention_bytes = Some(option.number(1..)?),
+        "retention_messages" => config.defaults.retention_messages = Some(option.number(1..)?),
+        _ => return map(config, &option),
     }
     Ok(())
 }
 
-fn map(config: &mut NatsConfig, key: &str, value: &str) -> Result<()> {
-    let Some(event) = key.strip_prefix("map.") else {
-        return Err(Error::invalid(format!("transport option `{key}` is none of {OPTIONS}")));
-    };
+/// A secret that is read from its file with each connection.
+fn file(option: UrlOption) -> Secret {
+    Secret::File(option.into_text().into())
+}
+
+fn map(config: &mut NatsConfig, option: &UrlOption) -> Result<()> {
+    let Some(event) = option.name().strip_prefix("map.") else { return Err(option.unknown(OPTIONS)) };
     let event = EventName::new(event)?;
-    let (stream, subject) = match value.split_once('/') {
+    let (stream, subject) = match option.text().split_once('/') {
         Some((stream, subject)) => (stream, Some(subject.to_owned())),
-        None => (value, None),
+        None => (option.text(), None),
     };
     if stream.contains(['.', '*', '>', ' ']) || (stream.is_empty() && !config.core) {
-        return Err(refused(key, "<stream> or <stream>/<subject>"));
+        return Err(option.refused("<stream> or <stream>/<subject>"));
     }
     config.maps.insert(event, Mapping { stream: stream.to_owned(), subject });
     Ok(())
@@ -176,46 +169,10 @@ fn conclude(config: &mut NatsConfig, pending: Pending) -> Result<()> {
     Ok(())
 }
 
-fn refused(key: &str, wanted: &str) -> Error {
-    Error::invalid(format!("transport option `{key}` must be {wanted}"))
-}
-
-fn flag(key: &str, value: &str) -> Result<bool> {
-    match value {
-        "true" | "1" | "yes" => Ok(true),
-        "false" | "0" | "no" => Ok(false),
-        _ => Err(refused(key, "true or false")),
-    }
-}
-
-fn number<N: FromStr + PartialOrd + From<u8>>(key: &str, value: &str) -> Result<N> {
-    value.parse().ok().filter(|number| *number >= N::from(1)).ok_or_else(|| refused(key, "a number from 1"))
-}
-
-fn duration(key: &str, value: &str) -> Result<Duration> {
-    let duration = duration_or_zero(key, value)?;
-    if duration.is_zero() { Err(refused(key, "more than zero")) } else { Ok(duration) }
-}
-
-fn duration_or_zero(key: &str, value: &str) -> Result<Duration> {
-    let wanted = || refused(key, "like 500ms, 30s, 10m, 2h or 7d");
-    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
-    let (number, unit) = value.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| wanted())?;
-    let millis: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        "" if number == 0 => 1,
-        _ => return Err(wanted()),
-    };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wanted)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn refusal(url: &str) -> String {

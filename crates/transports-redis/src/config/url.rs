@@ -2,7 +2,10 @@
 
 use std::str::FromStr;
 
-use busgate_core::{Error, Result};
+use busgate_core::{
+    Error, Result,
+    url::{UrlOption, percent_decoded},
+};
 
 use super::{Credentials, RedisConfig, Tls, Topology, option};
 
@@ -50,9 +53,8 @@ impl FromStr for RedisConfig {
                 .filter(|number| (0..=1_000_000).contains(number))
                 .ok_or_else(|| Error::invalid("the path of a redis url is the number of a database"))?;
         }
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            option::set(&mut config, &decoded(name)?, decoded(value)?)?;
+        for option in UrlOption::all(query) {
+            option::set(&mut config, option?)?;
         }
         if matches!(&config.topology, Topology::Sentinel { master } if master.is_empty()) {
             return Err(Error::invalid("sentinels need the option master=<name>"));
@@ -65,6 +67,7 @@ impl FromStr for RedisConfig {
 fn credentials(text: &str) -> Result<Credentials> {
     let (user, password) =
         text.split_once(':').map_or((text, None), |(user, password)| (user, Some(password)));
+    let decoded = |text| percent_decoded("user and password", text);
     let user = decoded(user)?;
     Ok(Credentials {
         username: Some(user).filter(|user| !user.is_empty()),
@@ -85,23 +88,6 @@ fn address(text: &str, default: u16) -> Result<(String, u16)> {
     let host = if host.is_empty() { "127.0.0.1" } else { host };
     let port = port.map_or(Ok(default), str::parse).map_err(|_| bad())?;
     Ok((host.to_owned(), port))
-}
-
-/// What stands behind percent signs.
-fn decoded(text: &str) -> Result<String> {
-    let bad = || Error::invalid("a redis url has a percent sign that is followed by no code");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || char::from(rest.next()?).to_digit(16);
-        let (high, low) = (digit().ok_or_else(bad)?, digit().ok_or_else(bad)?);
-        bytes.push(u8::try_from(high * 16 + low).map_err(|_| bad())?);
-    }
-    String::from_utf8(bytes).map_err(|_| bad())
 }
 
 #[cfg(test)]
