@@ -9,6 +9,7 @@ use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 pub use self::handover::{Standing, Unfinished};
+pub use self::lanes::Keyed;
 pub use self::outcome::{Moment, Outcome, Reason, Slot, Story, Taken};
 use self::{entry::State, lanes::Lanes, ledger::Ledger, order::Order};
 use crate::{ACK_WAIT_RANGE, MAX_NACK_DELAY, Nack, RetryPolicy, Verb};

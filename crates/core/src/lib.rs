@@ -57,8 +57,8 @@ pub use self::{
         SlowPolicy, Stats, SubscribeRequest,
     },
     group::{
-        DEFAULT_MAX_HELD, Group, MAX_ERROR_BYTES, Moment, Outcome, Reason, Slot, Standing, Story, Taken,
-        Unfinished,
+        DEFAULT_MAX_HELD, Group, Keyed, MAX_ERROR_BYTES, Moment, Outcome, Reason, Slot, Standing, Story,
+        Taken, Unfinished,
     },
     health::{Health, HealthStatus},
     lease::{Holder, LeaseToken, MAX_ENTRY_BYTES, Nack, Settled, Settlement, Verb},

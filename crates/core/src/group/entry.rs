@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{MAX_ERROR_BYTES, Reason, Story};
+use super::{Keyed, MAX_ERROR_BYTES, Reason, Story};
 use crate::{RetryPolicy, Timestamp};
 
 /// Where a message stands.
@@ -50,6 +50,9 @@ pub(super) struct Entry {
     pub(super) open: bool,
     /// Who got the last delivery.
     pub(super) member: u64,
+    /// What is known of its key.
+    pub(super) key: Keyed,
+    /// The lane it stands in.
     pub(super) lane: Option<u64>,
     /// Of the last delivery.
     pub(super) policy: Arc<RetryPolicy>,
@@ -58,13 +61,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn fresh(lane: Option<u64>, policy: Arc<RetryPolicy>) -> Self {
+    pub(super) fn fresh(key: Keyed, lane: Option<u64>, policy: Arc<RetryPolicy>) -> Self {
         Self {
             state: State::Parked,
             attempts: 0,
             epoch: 0,
             open: false,
             member: 0,
+            key,
             lane,
             policy,
             first_delivered_at: Timestamp::default(),

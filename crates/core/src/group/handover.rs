@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
-    DEFAULT_MAX_HELD, Group,
+    DEFAULT_MAX_HELD, Group, Keyed,
     entry::{Entry, State},
     first_epoch,
     lanes::Lanes,
@@ -25,6 +25,8 @@ pub struct Unfinished {
     pub epoch: u64,
     /// Whether the token of that delivery still settles.
     pub open: bool,
+    /// What is known of its key. A message whose key is known is not asked for before it is handed out.
+    pub key: Keyed,
     /// What it waits for.
     pub standing: Standing,
 }
@@ -45,14 +47,25 @@ pub enum Standing {
 impl Group {
     /// Every message the group is not done with, by offset. One that is on its way to the dead letters counts as back.
     pub fn unfinished(&self) -> impl ExactSizeIterator<Item = Unfinished> + '_ {
-        self.ledger.iter().map(|(offset, entry)| {
-            let standing = match entry.state {
-                State::Leased { deadline, .. } => Standing::Leased(deadline),
-                State::Waiting(due) => Standing::Waiting(due),
-                State::Parked | State::Ready if entry.attempts == 0 && entry.epoch == 0 => Standing::Fresh,
-                State::Parked | State::Ready | State::Dying { .. } => Standing::Back,
-            };
-            Unfinished { offset, attempts: entry.attempts, epoch: entry.epoch, open: entry.open, standing }
+        self.ledger.iter().map(unfinished)
+    }
+
+    /// As [`Group::unfinished`], from this offset on.
+    pub fn unfinished_from(&self, offset: u64) -> impl Iterator<Item = Unfinished> + '_ {
+        self.ledger.iter_from(offset).map(unfinished)
+    }
+
+    /// Whether the message at `offset` is not asked for before `until`, unless somebody settles something: its delay or
+    /// its lease ends later, or an earlier one of its key is not done.
+    #[must_use]
+    pub fn is_asleep(&self, offset: u64, until: Instant) -> bool {
+        self.ledger.get(offset).is_some_and(|entry| {
+            entry.key != Keyed::Unknown
+                && match entry.state {
+                    State::Waiting(at) | State::Leased { deadline: at, .. } => at > until,
+                    State::Parked => true,
+                    State::Ready | State::Dying { .. } => false,
+                }
         })
     }
 
@@ -68,7 +81,7 @@ impl Group {
         let mut ledger = Ledger::default();
         let mut unlearned = VecDeque::new();
         for known in unfinished.into_iter().filter(|known| known.offset < frontier) {
-            let mut entry = Entry::fresh(None, Arc::clone(policy));
+            let mut entry = Entry::fresh(known.key, None, Arc::clone(policy));
             (entry.attempts, entry.epoch, entry.open) = (known.attempts, known.epoch, known.open);
             entry.state = match known.standing {
                 Standing::Fresh => State::Parked,
@@ -91,4 +104,15 @@ impl Group {
             missed: 0,
         }
     }
+}
+
+fn unfinished((offset, entry): (u64, &Entry)) -> Unfinished {
+    let standing = match entry.state {
+        State::Leased { deadline, .. } => Standing::Leased(deadline),
+        State::Waiting(due) => Standing::Waiting(due),
+        State::Parked | State::Ready if entry.attempts == 0 && entry.epoch == 0 => Standing::Fresh,
+        State::Parked | State::Ready | State::Dying { .. } => Standing::Back,
+    };
+    let Entry { attempts, epoch, open, key, .. } = *entry;
+    Unfinished { offset, attempts, epoch, open, key, standing }
 }

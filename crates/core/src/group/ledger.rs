@@ -54,6 +54,14 @@ impl Ledger {
         self.entries.get(&offset).map(|entry| entry.state)
     }
 
+    pub(super) fn get(&self, offset: u64) -> Option<&Entry> {
+        self.entries.get(&offset)
+    }
+
+    pub(super) fn iter_from(&self, offset: u64) -> impl Iterator<Item = (u64, &Entry)> {
+        self.entries.range(offset..).map(|(offset, entry)| (*offset, entry))
+    }
+
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (u64, &Entry)> {
         self.entries.iter().map(|(offset, entry)| (*offset, entry))
     }

@@ -25,6 +25,12 @@ pub enum Slot {
         /// The next offset worth asking for.
         next: u64,
     },
+    /// A message that the source does not have at hand: it is asked for again at `until`, and nothing waits for it. Not
+    /// for one that was never asked for.
+    Away {
+        /// When it is worth asking again.
+        until: Instant,
+    },
     /// Nothing yet.
     End,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    EPOCHS_PER_GENERATION, Group,
+    EPOCHS_PER_GENERATION, Group, Keyed,
     entry::{Entry, State},
 };
 
@@ -32,7 +32,7 @@ impl Group {
             return offset < self.frontier;
         }
         while self.frontier <= offset {
-            self.ledger.insert(self.frontier, Entry::fresh(None, Arc::clone(&self.policy)));
+            self.ledger.insert(self.frontier, Entry::fresh(Keyed::Unknown, None, Arc::clone(&self.policy)));
             self.unlearned.push_back(self.frontier);
             self.frontier += 1;
         }

@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
-    DEFAULT_MAX_HELD, Group, MAX_ERROR_BYTES, Moment, Reason,
+    DEFAULT_MAX_HELD, Group, Keyed, MAX_ERROR_BYTES, Moment, Reason,
     entry::{Entry, Failures, State},
     first_epoch,
     lanes::Lanes,
@@ -215,7 +215,7 @@ impl Reader<'_> {
     }
 
     fn entry(&mut self, now: Moment, policy: &Arc<RetryPolicy>) -> Result<Entry> {
-        let mut entry = Entry::fresh(None, Arc::clone(policy));
+        let mut entry = Entry::fresh(Keyed::Unknown, None, Arc::clone(policy));
         entry.attempts = self.small()?;
         entry.epoch = self.number()?;
         if entry.epoch == 0 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Group, Moment, Reason, Slot, Taken,
+    Group, Keyed, Moment, Reason, Slot, Taken,
     entry::{Entry, State},
 };
 use crate::{Message, RetryPolicy};
@@ -29,7 +29,7 @@ impl Group {
             let taken = if let Some(offset) = self.ledger.first_ready() {
                 self.take_returned(now, member, offset, source(offset))?
             } else if let Some(&offset) = self.unlearned.front() {
-                self.learn(offset, source(offset))?;
+                self.learn(offset, &mut source)?;
                 None
             } else if self.ledger.held() < self.max_held {
                 self.take_fresh(now, member, source(self.frontier))?
@@ -50,12 +50,16 @@ impl Group {
                 self.lose(offset);
                 Some(None)
             }
+            Slot::Away { until } => {
+                self.ledger.shift(offset, State::Waiting(until));
+                Some(None)
+            }
             Slot::Message(_) if self.is_used_up(offset) => {
                 self.condemn(offset, Reason::MaxDeliver, Some(now.at));
                 Some(None)
             }
             Slot::Message(message) => {
-                self.enter_lane(offset, &message);
+                self.enter_lane(offset, Keyed::of(&message));
                 Some(self.lease(now, member, offset, message))
             }
         }
@@ -69,28 +73,33 @@ impl Group {
                 self.frontier = next;
                 Some(None)
             }
-            Slot::End | Slot::Hole { .. } => None,
+            Slot::End | Slot::Away { .. } | Slot::Hole { .. } => None,
             Slot::Message(message) => {
                 self.frontier += 1;
-                let lane = self.lanes.of(&message);
+                let key = Keyed::of(&message);
+                let lane = key.lane();
                 let heads = lane.is_none_or(|lane| self.lanes.enter(lane, offset));
-                self.ledger.insert(offset, Entry::fresh(lane, Arc::clone(&self.policy)));
+                self.ledger.insert(offset, Entry::fresh(key, lane, Arc::clone(&self.policy)));
                 Some(if heads { self.lease(now, member, offset, message) } else { None })
             }
         }
     }
 
-    /// After a restart keys are known only by asking for the messages again, lowest first.
-    fn learn(&mut self, offset: u64, slot: Slot) -> Option<()> {
-        match slot {
-            Slot::End if self.ledger.state(offset).is_some() => return None,
-            Slot::End => {}
-            Slot::Hole { .. } => self.lose(offset),
-            Slot::Message(message) => {
-                if self.enter_lane(offset, &message) {
-                    self.ledger.promote(offset);
+    /// After a restart most keys are known only by asking for the messages again, lowest first.
+    fn learn(&mut self, offset: u64, source: &mut impl FnMut(u64) -> Slot) -> Option<()> {
+        let key = match self.ledger.get(offset).map(|entry| entry.key) {
+            Some(Keyed::Unknown) => match source(offset) {
+                Slot::End | Slot::Away { .. } => return None,
+                Slot::Message(message) => Some(Keyed::of(&message)),
+                Slot::Hole { .. } => {
+                    self.lose(offset);
+                    None
                 }
-            }
+            },
+            known => known,
+        };
+        if key.is_some_and(|key| self.enter_lane(offset, key)) {
+            self.ledger.promote(offset);
         }
         self.unlearned.pop_front();
         Some(())
@@ -100,13 +109,12 @@ impl Group {
     ///
     /// One that was delivered before heads its lane, and gets it before it is delivered again: or its end would count
     /// for the next one of its key before it is confirmed.
-    fn enter_lane(&mut self, offset: u64, message: &Message) -> bool {
+    fn enter_lane(&mut self, offset: u64, key: Keyed) -> bool {
         let Some(entry) = self.ledger.get_mut(offset).filter(|entry| entry.lane.is_none()) else {
             return false;
         };
-        let lane = self.lanes.of(message);
-        entry.lane = lane;
-        lane.is_none_or(|lane| self.lanes.enter(lane, offset))
+        (entry.key, entry.lane) = (key, key.lane());
+        key.lane().is_none_or(|lane| self.lanes.enter(lane, offset))
     }
 
     fn lease(&mut self, now: Moment, member: u64, offset: u64, message: Arc<Message>) -> Option<Taken> {

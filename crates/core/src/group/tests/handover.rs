@@ -79,3 +79,56 @@ fn what_was_settled_before_its_key_was_looked_at_holds_all_keys_until_it_is_conf
     assert!(bench.group.confirm(bench.group.settled()));
     assert_eq!(bench.take().unwrap().offset, 1);
 }
+
+/// Hands over with the keys, and lets nobody look at the messages below `away`.
+fn take_without(bench: &mut Bench, away: u64) -> Option<Taken> {
+    let (messages, until) = (&bench.messages, bench.now.at + Duration::from_millis(20));
+    let source = |offset| if offset < away { Slot::Away { until } } else { slot(messages, offset) };
+    bench.group.take(bench.now, 1, &bench.policy, source)
+}
+
+#[test]
+fn a_message_whose_key_is_known_holds_up_nobody_while_it_is_away() {
+    let mut bench = Bench::new(&["k", "k", "", "j", "k"]);
+    let first = bench.take().unwrap();
+    bench.settle(&first, &nack(Some(Duration::ZERO)));
+    let plain = bench.take_as(2).unwrap();
+    assert_eq!(plain.offset, 0, "what came back is first");
+    bench.settle(&plain, &nack(Some(Duration::from_secs(9))));
+    assert_eq!(bench.take().unwrap().offset, 2);
+    bench.hand_over(2);
+    assert_eq!(take_without(&mut bench, 3).unwrap().offset, 3, "nothing below is looked at");
+    assert!(take_without(&mut bench, 3).is_none(), "the key waits for its first message");
+}
+
+#[test]
+fn what_is_away_is_asked_for_again_and_keeps_its_attempts() {
+    let mut bench = Bench::new(&["", ""]);
+    let first = bench.take().unwrap();
+    bench.settle(&first, &nack(Some(Duration::ZERO)));
+    assert_eq!(take_without(&mut bench, 1).unwrap().offset, 1);
+    assert!(bench.take().is_none());
+    bench.advance(Duration::from_millis(20));
+    let again = bench.take().unwrap();
+    assert_eq!((again.offset, again.attempt), (0, 2));
+}
+
+#[test]
+fn only_what_waits_for_something_else_sleeps() {
+    let mut bench = Bench::new(&["k", "k", "", ""]);
+    let first = bench.take().unwrap();
+    let plain = bench.take().unwrap();
+    let back = bench.take().unwrap();
+    bench.settle(&plain, &nack(None));
+    bench.settle(&back, &nack(Some(Duration::ZERO)));
+    let asleep = |bench: &Bench, until| -> Vec<_> {
+        (0..5).filter(|offset| bench.group.is_asleep(*offset, until)).collect()
+    };
+    let now = bench.now.at;
+    assert_eq!(asleep(&bench, now), [0, 1, 2], "leased, parked and delayed");
+    assert_eq!(asleep(&bench, now + Duration::from_secs(2)), [0, 1], "the delay is over before");
+    assert_eq!(bench.settle(&first, &Verb::Ack), Outcome::Acked);
+    assert_eq!(asleep(&bench, now), [2], "the next of the key is for a taker");
+    let from: Vec<_> = bench.group.unfinished_from(2).map(|known| known.offset).collect();
+    assert_eq!(from, [2, 3]);
+}
