@@ -4,6 +4,7 @@ mod client;
 mod crew;
 mod lag;
 mod opening;
+mod payloads;
 mod pump;
 mod state;
 mod track;
@@ -28,7 +29,7 @@ pub(crate) use self::{
     crew::{Crew, Found},
     state::Ask,
 };
-use crate::{event::Event, lease::Member, settle::Relay, shared::Shared};
+use crate::{event::Event, lease::Member, settle::Relay, shared::Shared, shelf::held_topic};
 
 /// How long closing waits for the last commits.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -128,6 +129,14 @@ impl Groups {
         crews.values().filter(|crew| crew.event.name == *event && !crew.is_gone()).cloned().collect()
     }
 
+    /// How many partitions hand out nothing fresh, as too many of their messages are set aside.
+    pub(crate) fn laden(&self) -> usize {
+        let crews = self.crews.lock();
+        let laden =
+            |crew: &Arc<Crew>| crew.state.lock().tracks.values().filter(|track| track.is_laden()).count();
+        crews.values().map(laden).sum()
+    }
+
     fn is_led(&self) -> bool {
         self.is_led.load(Ordering::Relaxed)
     }
@@ -141,7 +150,7 @@ impl Groups {
         for crew in self.crews_of(&event.name) {
             crew.finish(End::Unregistered);
         }
-        Ok(())
+        self.shared.admin.delete(&[&held_topic(&self.shared.config, event)]).await
     }
 
     /// Ends all subscriptions; called before the shared clients end.

@@ -21,10 +21,12 @@ mod registry;
 mod retention;
 mod settle;
 mod shared;
+mod shelf;
 mod start;
 mod tail;
 mod tap;
 mod transport;
+mod varint;
 
 pub use self::{
     config::{Acks, Deduplication, GroupProtocol, KafkaConfig, Mechanism, Sasl, Tls, Unkeyed},

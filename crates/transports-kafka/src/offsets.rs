@@ -9,6 +9,9 @@
 //! milliseconds, then runs. A run is its length and kind in one number, then what its kind asks for: attempts and
 //! whether the token still settles, the epoch of its first message (as the distance to the expected one), a time (as
 //! the distance to the one before). All numbers are varints (LEB128), distances zigzag.
+//!
+//! What is on a [`Shelf`] is told by its own records: a commit names the shelf, and passes by what is there as if it were
+//! finished.
 
 mod runs;
 #[cfg(test)]
@@ -17,22 +20,24 @@ mod text;
 
 use std::time::Duration;
 
-use busgate_core::{Group, Moment, Standing, Timestamp, Unfinished};
+use busgate_core::{Group, Keyed, Moment, Standing, Timestamp, Unfinished};
 use tokio::time::Instant;
 
+pub(crate) use self::runs::Tag;
 use self::{
     runs::{Fate, Known, Read, Run, Write},
     text::{decode, encode},
 };
+use crate::shelf::Shelf;
 
 /// How long the metadata may be: brokers allow 4,096 bytes unless told otherwise (`offset.metadata.max.bytes`).
 pub(crate) const MAX_METADATA: usize = 4000;
 
 /// The most that stands before the runs.
-const HEADER: usize = 32;
+const HEADER: usize = 40;
 
 /// The most that an unfinished message and the finished ones before it take.
-const RUN: u64 = 6;
+pub(crate) const RUN: u64 = 6;
 
 /// Lease ends are told in steps of this, so that those of one burst are equal.
 const STEP_MS: i64 = 128;
@@ -54,7 +59,7 @@ pub(crate) struct Author {
 /// Invariant: an ack is answered only when a commit that was made after it is (`what_was_answered_never_comes_back`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Commit {
-    /// The lowest offset that is not finished.
+    /// The lowest offset that is neither finished nor on the shelf.
     pub(crate) offset: u64,
     pub(crate) metadata: String,
 }
@@ -65,7 +70,10 @@ pub(crate) struct Handover {
     pub(crate) author: Author,
     /// The first offset nothing is told of.
     pub(crate) frontier: u64,
+    /// But for those on the shelf.
     pub(crate) unfinished: Vec<Unfinished>,
+    /// Where more is kept, if there is any.
+    pub(crate) shelf: Option<Tag>,
 }
 
 /// How much is told of a message that is not finished.
@@ -79,32 +87,65 @@ enum Detail {
     Bare,
 }
 
+/// How many bytes of a commit are for what is not finished.
+pub(crate) fn space(limit: usize) -> u64 {
+    text::room(limit).saturating_sub(HEADER) as u64
+}
+
 /// Up to which offset fresh messages may be taken, so that a commit always has room for what is finished among them.
 ///
 /// Invariant: either the messages are few enough for a bit each, or the unfinished ones for a run each
 /// (`there_is_always_room`).
-pub(crate) fn reach(group: &Group, limit: usize) -> u64 {
-    let room = text::room(limit).saturating_sub(HEADER) as u64;
-    let unfinished = (group.held() + group.leased()) as u64;
-    let by_runs = group.frontier() + (room / RUN).saturating_sub(unfinished);
-    by_runs.max(group.watermark() + room * 8)
+pub(crate) fn reach(group: &Group, shelf: &Shelf, limit: usize) -> u64 {
+    let space = space(limit);
+    let by_runs = group.frontier() + (space / RUN).saturating_sub(shelf.left(group));
+    by_runs.max(shelf.floor(group) + space * 8)
 }
 
 /// What a commit says of `group`, in at most `limit` bytes of metadata; `None` when there is no room, as somebody took
 /// messages beyond [`reach`].
-pub(crate) fn write(group: &Group, author: Author, now: Moment, limit: usize) -> Option<Commit> {
+pub(crate) fn write(
+    group: &Group,
+    shelf: &Shelf,
+    author: Author,
+    now: Moment,
+    limit: usize,
+) -> Option<Commit> {
     let room = text::room(limit);
-    let offset = group.watermark();
+    let told = told(group, shelf);
+    let offset = told.first().map_or_else(|| group.frontier(), |known| known.offset);
     for detail in [Detail::Exact, Detail::Spare, Detail::Bare] {
-        let mut bytes = Write::new(author, now.wall.as_millis());
-        if collect(group, now, detail).iter().all(|run| bytes.push(run, room)) {
+        let mut bytes = begin(group, shelf, &told, (author, now));
+        if collect(group, offset, &told, now, detail).iter().all(|run| bytes.push(run, room)) {
             return Some(Commit { offset, metadata: encode(bytes.as_slice()) });
         }
     }
-    let mut bytes = Write::new(author, now.wall.as_millis());
-    let offsets = group.unfinished().map(|known| known.offset - offset);
+    let mut bytes = begin(group, shelf, &told, (author, now));
+    let offsets = told.iter().map(|known| known.offset - offset);
     let is_told = bytes.push_map(group.frontier() - offset, offsets, room);
     is_told.then(|| Commit { offset, metadata: encode(bytes.as_slice()) })
+}
+
+/// Whether a commit has room for all there is to tell.
+pub(crate) fn is_exact(group: &Group, shelf: &Shelf, author: Author, now: Moment, limit: usize) -> bool {
+    let (room, told) = (text::room(limit), told(group, shelf));
+    let offset = told.first().map_or_else(|| group.frontier(), |known| known.offset);
+    let mut bytes = begin(group, shelf, &told, (author, now));
+    collect(group, offset, &told, now, Detail::Exact).iter().all(|run| bytes.push(run, room))
+}
+
+/// What the commit has to tell of, as the shelf does not.
+fn told(group: &Group, shelf: &Shelf) -> Vec<Unfinished> {
+    group.unfinished_from(shelf.floor(group)).filter(|known| !shelf.covers(known.offset)).collect()
+}
+
+fn begin(group: &Group, shelf: &Shelf, told: &[Unfinished], (author, now): (Author, Moment)) -> Write {
+    let mut bytes = Write::new(author, now.wall.as_millis());
+    let delayed = told.iter().filter(|known| matches!(known.standing, Standing::Waiting(_))).count();
+    if let Some(tag) = shelf.tag(group.delayed().saturating_sub(delayed)) {
+        bytes.push_shelf(tag);
+    }
+    bytes
 }
 
 /// What a commit at `offset` with this metadata tells; `None` when it was not written here, or has no meaning.
@@ -124,18 +165,18 @@ pub(crate) fn read(offset: u64, metadata: &str, now: Moment) -> Option<Handover>
         }
         frontier = end;
     }
-    Some(Handover { author: reader.author, frontier, unfinished })
+    Some(Handover { author: reader.author, frontier, unfinished, shelf: reader.shelf })
 }
 
-/// The runs from the watermark on. What was never delivered at the end is as good as never seen.
-fn collect(group: &Group, now: Moment, detail: Detail) -> Vec<Run> {
+/// The runs from `offset` on. What was never delivered at the end is as good as never seen.
+fn collect(group: &Group, offset: u64, told: &[Unfinished], now: Moment, detail: Detail) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    let mut next = group.watermark();
-    for known in group.unfinished() {
+    let mut next = offset;
+    for known in told {
         if known.offset > next {
             runs.push(Run { length: known.offset - next, ..Run::DONE });
         }
-        let run = run(&known, now, detail);
+        let run = run(known, now, detail);
         match runs.last_mut().filter(|last| last.is_continued_by(&run)) {
             Some(last) => last.length += 1,
             None => runs.push(run),
@@ -183,14 +224,15 @@ fn resumed(offset: u64, nth: u64, run: &Run, now: Moment) -> Unfinished {
         Fate::Leased => Standing::Leased(at(run.time, now)),
     };
     let epoch = if run.epoch == 0 { 0 } else { run.epoch.wrapping_add(nth) };
-    Unfinished { offset, attempts: run.attempts, epoch, open: run.open, standing }
+    let key = Keyed::Unknown;
+    Unfinished { offset, attempts: run.attempts, epoch, open: run.open, key, standing }
 }
 
-fn on_the_wall(at: Instant, now: Moment) -> i64 {
+pub(crate) fn on_the_wall(at: Instant, now: Moment) -> i64 {
     now.wall.plus(at.saturating_duration_since(now.at)).as_millis()
 }
 
-fn at(millis: i64, now: Moment) -> Instant {
+pub(crate) fn at(millis: i64, now: Moment) -> Instant {
     let left = Timestamp::from_millis(millis).since(now.wall);
     now.at.checked_add(left).unwrap_or_else(|| now.at + Duration::from_secs(7 * 24 * 3600))
 }

@@ -1,6 +1,7 @@
 //! Reading what is held, page by page, with a few consumers that all events share.
 
 mod lane;
+mod pick;
 mod session;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -9,6 +10,7 @@ use busgate_core::{Error, Message, Result};
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, time::Instant};
 
+pub(crate) use self::pick::Picked;
 use self::session::Session;
 use crate::{asker::Bounds, clients::Clients, codec::Place, event::Event, shared::Shared};
 

@@ -334,7 +334,7 @@ fn agreed(event: &Event, asked: &EventConfig) -> Result<()> {
 }
 
 /// Another name for a topic whose own can't be had: the registration tells which.
-fn apart(name: &str) -> String {
+pub(crate) fn apart(name: &str) -> String {
     let check = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

@@ -137,7 +137,9 @@ impl Transport for KafkaTransport {
 
     async fn health(&self) -> Health {
         match self.probe().await {
-            Ok(()) => Health::healthy().with("events", &self.shared.registry.known().len()),
+            Ok(()) => Health::healthy()
+                .with("events", &self.shared.registry.known().len())
+                .with("laden_partitions", &self.groups.laden()),
             Err(error) => Health::unhealthy(error.to_string()),
         }
     }

@@ -19,7 +19,7 @@ use super::{
     lag::Stand,
     state::{Ask, End, Settling, State, Wakes},
 };
-use crate::{asker::Bounds, error::closed, event::Event, lease::Entry, shared::Shared};
+use crate::{asker::Bounds, error::closed, event::Event, lease::Entry, shared::Shared, shelf::Store};
 
 /// A group or named consumer on this node.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(crate) struct Crew {
     pub(super) holder: Holder,
     /// Its name on the broker.
     pub(super) id: String,
+    /// What it sets aside.
+    pub(super) store: Store,
     pub(super) inbox: Arc<Inbox>,
     /// Whether the broker leads groups, as far as this node knows.
     pub(super) is_led: Arc<AtomicBool>,
@@ -62,7 +64,8 @@ impl Crew {
         let (shared, is_led) = (Arc::clone(&groups.shared), Arc::clone(&groups.is_led));
         let (phase, _) = watch::channel(Phase::Opening);
         let (inbox, state) = (Arc::default(), Mutex::new(State::new()));
-        Arc::new(Self { shared, event, holder, id, inbox, is_led, state, phase })
+        let store = Store::new(&shared.config, &event, &id);
+        Arc::new(Self { shared, event, holder, id, store, inbox, is_led, state, phase })
     }
 
     pub(super) fn now(&self) -> Moment {

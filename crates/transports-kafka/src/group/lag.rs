@@ -80,7 +80,8 @@ fn stand(committed: &Committed, life: u64, now: Moment) -> Option<(i32, Stand)> 
     if told.author.life != life {
         return None;
     }
-    let mut stand = Stand { frontier: told.frontier, ..Stand::default() };
+    let (held, delayed) = told.shelf.map_or((0, 0), |tag| (tag.count, tag.delayed));
+    let mut stand = Stand { frontier: told.frontier, held, delayed, ..Stand::default() };
     for unfinished in told.unfinished {
         match unfinished.standing {
             Standing::Leased(until) if until > now.at => stand.leased += 1,

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     error,
     offsets::{self, Author, Commit, MAX_METADATA},
+    shelf::Shelf,
     start::Begun,
 };
 
@@ -90,7 +91,7 @@ fn is_of_this_life(crew: &Crew, committed: &Committed) -> bool {
 fn first(crew: &Crew, next: i64, now: Moment) -> Commit {
     let offset = u64::try_from(next).unwrap_or(0);
     let author = Author { life: crew.event.life, generation: 0 };
-    offsets::write(&Group::new(offset, 0), author, now, MAX_METADATA)
+    offsets::write(&Group::new(offset, 0), &Shelf::default(), author, now, MAX_METADATA)
         .unwrap_or(Commit { offset, metadata: String::new() })
 }
 

@@ -1,6 +1,7 @@
 //! The task of a crew: it reads, commits, and gives and takes partitions as the broker says.
 
 mod change;
+mod fetch;
 mod intake;
 
 use std::{
@@ -10,10 +11,7 @@ use std::{
 };
 
 use busgate_core::{Error, ErrorKind, Message, Start};
-use rdkafka::{
-    error::{KafkaError, KafkaResult},
-    types::RDKafkaErrorCode as Code,
-};
+use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until},
@@ -21,6 +19,7 @@ use tokio::{
 
 use self::{
     change::{Change, LAST_COMMIT},
+    fetch::Fetching,
     intake::Begins,
 };
 use super::{
@@ -28,7 +27,7 @@ use super::{
     client::{Client, Fatal, Queue, Signal, fatal},
     crew::Phase,
     opening,
-    state::{End, LINGER, Sent, Wakes},
+    state::{End, LINGER, News, Sent, Wakes},
     track::Track,
 };
 use crate::error::{closed, unknown};
@@ -51,7 +50,7 @@ pub(super) struct Pump {
     client: Arc<Client>,
     queues: HashMap<i32, Queue>,
     change: Change,
-    sent: Option<(Sent, JoinHandle<KafkaResult<()>>)>,
+    sent: Option<(Sent, JoinHandle<std::result::Result<(), Untold>>)>,
     next_commit: Instant,
     serial: u64,
     joined: Instant,
@@ -65,8 +64,17 @@ pub(super) struct Pump {
     begins: Option<Begins>,
     /// When that is asked, at the earliest.
     next_look: Instant,
+    fetching: Option<Fetching>,
     /// Whether the group has to be joined in another way.
     is_to_begin_anew: bool,
+}
+
+/// Why the broker has not heard.
+#[derive(Debug)]
+enum Untold {
+    /// What is kept beside the commits could not be written.
+    Aside(Error),
+    Commit(KafkaError),
 }
 
 /// Runs a crew until nobody needs it, or it is told to end. `start` is where the group begins if there is none yet.
@@ -112,6 +120,7 @@ impl Pump {
             looked_at: Vec::new(),
             begins: None,
             next_look: now,
+            fetching: None,
             is_to_begin_anew: false,
         }
     }
@@ -168,6 +177,12 @@ impl Pump {
                     None => std::future::pending().await,
                 }
             };
+            let fetching = async {
+                match &mut self.fetching {
+                    Some(fetching) => fetching.await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = self.crew.inbox.wake.notified() => {}
                 () = sleep_until(wake) => {}
@@ -177,7 +192,10 @@ impl Pump {
                     self.take_up(read);
                 }
                 begins = looking => self.pass_by(begins),
-                done = committing => self.committed(done.unwrap_or(Err(KafkaError::Canceled))),
+                fetched = fetching => self.fetched(fetched),
+                done = committing => {
+                    self.committed(done.unwrap_or(Err(Untold::Commit(KafkaError::Canceled))));
+                }
             }
         }
     }
@@ -199,6 +217,7 @@ impl Pump {
         self.signals();
         let is_busy = self.read();
         self.look();
+        self.fetch();
         self.expire();
         self.commit();
         self.leave();
@@ -235,28 +254,33 @@ impl Pump {
         if self.sent.is_some() || now.at < self.next_commit {
             return;
         }
-        let Some((commits, sent)) = self.crew.state.lock().begin_commit(now) else { return };
+        let Some((news, sent)) = self.crew.state.lock().begin_commit(now) else { return };
         self.next_commit = now.at + SPACING;
-        let client = Arc::clone(&self.client);
-        let done = tokio::task::spawn_blocking(move || client.commit(&commits));
+        let (crew, client) = (Arc::clone(&self.crew), Arc::clone(&self.client));
+        let done = tokio::task::spawn_blocking(move || tell(&crew, &client, &news));
         self.sent = Some((sent, done));
     }
 
-    fn committed(&mut self, done: KafkaResult<()>) {
+    fn committed(&mut self, done: std::result::Result<(), Untold>) {
         let Some((sent, _)) = self.sent.take() else { return };
         let (now, mut wakes) = (Instant::now(), Wakes::default());
+        let mut state = self.crew.state.lock();
         match done {
-            Ok(()) => self.crew.state.lock().committed(sent, now, &mut wakes),
-            Err(error) => {
+            Ok(()) => state.committed(sent, now, &mut wakes),
+            Err(Untold::Aside(error)) => {
+                tracing::warn!(%error, group = self.crew.id, "messages can't be set aside");
+                state.not_committed(sent, true, now);
+            }
+            Err(Untold::Commit(error)) => {
                 // Whoever is no member any more will be told that its partitions are lost.
                 tracing::debug!(%error, group = self.crew.id, "a commit failed");
-                let mut state = self.crew.state.lock();
                 if error.rdkafka_error_code() == Some(Code::OffsetMetadataTooLarge) {
                     state.shrink();
                 }
-                state.not_committed(sent, now);
+                state.not_committed(sent, false, now);
             }
         }
+        drop(state);
         wakes.wake();
     }
 
@@ -324,6 +348,15 @@ impl Pump {
             }
         }
     }
+}
+
+/// Tells the broker; blocks. What is set aside goes before the commit that counts on it.
+fn tell(crew: &Crew, client: &Client, news: &News) -> std::result::Result<(), Untold> {
+    if !news.entries.is_empty() {
+        let written = crew.store.write(&crew.shared, &news.entries);
+        tokio::runtime::Handle::current().block_on(written).map_err(Untold::Aside)?;
+    }
+    client.commit(&news.commits).map_err(Untold::Commit)
 }
 
 /// What a group can't begin with that has none of its own.

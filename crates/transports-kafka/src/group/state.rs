@@ -13,8 +13,8 @@ use std::{
 use busgate_core::{Gap, Holder, Moment, Outcome, RetryPolicy, Settled, SubscribeOptions, Taken, Verb};
 use tokio::{sync::oneshot, time::Instant};
 
-pub(super) use self::commit::Sent;
 use self::commit::Waiter;
+pub(super) use self::commit::{News, Sent};
 use super::track::Track;
 use crate::{lease::Entry, offsets::MAX_METADATA};
 
@@ -223,8 +223,11 @@ impl State {
     pub(super) fn take(&mut self, now: Moment, member: u64, wakes: &mut Wakes) -> Option<(i32, Taken)> {
         let seat = self.seats.get_mut(&member)?;
         let (after, policy) = (self.turn, &seat.policy);
+        let mut is_wanting = false;
         let mut try_one = |(partition, track): (&i32, &mut Track)| {
-            track.take(now, member, policy).map(|taken| {
+            let taken = track.take(now, member, policy);
+            is_wanting |= track.wants();
+            taken.map(|taken| {
                 track.soil(now.at + DELIVERED);
                 (*partition, taken, track.group.next_deadline(), track.is_low())
             })
@@ -232,6 +235,7 @@ impl State {
         let later = (Bound::Excluded(after), Bound::Unbounded);
         let found = self.tracks.range_mut(later).find_map(&mut try_one);
         let found = found.or_else(|| self.tracks.range_mut(..=after).find_map(&mut try_one));
+        wakes.pump |= is_wanting;
         let (partition, taken, deadline, is_low) = found?;
         seat.leased += 1;
         self.turn = partition;
@@ -314,6 +318,12 @@ impl State {
             self.wake_full(wakes);
             self.wake_for_work(now, wakes);
         }
+    }
+
+    /// Messages of one partition that are to be read again, with its assignment.
+    pub(super) fn take_wanted(&mut self, most: usize) -> Option<(i32, u64, Vec<u64>)> {
+        let (partition, track) = self.tracks.iter_mut().find(|(_, track)| track.wants())?;
+        Some((*partition, track.serial, track.take_wanted(most)))
     }
 
     /// When the pump has to look next, which it will.

@@ -1,17 +1,18 @@
 //! One partition that this node reads for a group: who has which message, and the messages themselves.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use busgate_core::{Group, Message, Moment, Outcome, RetryPolicy, Slot, Taken, Verb};
+use busgate_core::{Group, Message, Moment, Outcome, RetryPolicy, Slot, Taken, Unfinished, Verb};
 use tokio::time::Instant;
 
-use crate::offsets::{self, Author, Commit, Handover};
+use super::payloads::Payloads;
+use crate::{
+    offsets::{self, Author, Commit, Handover},
+    shelf::{Entry, MAX_ASIDE, Shelf, Shelved},
+};
 
 /// How many messages are read ahead of the takers.
 const AHEAD: u64 = 4096;
-
-/// How many bytes of messages are held: read ahead, and not finished.
-const MAX_WEIGHT: usize = 32 * 1024 * 1024;
 
 /// Where a partition stands with its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +33,8 @@ pub(super) struct Track {
     pub(super) group: Group,
     author: Author,
     claim: Claim,
-    messages: BTreeMap<u64, Arc<Message>>,
-    weight: usize,
+    payloads: Payloads,
+    shelf: Shelf,
     /// The offset that is read next.
     position: u64,
     /// When the broker is to hear of what changed, if anything did.
@@ -44,29 +45,42 @@ pub(super) struct Track {
     is_full: bool,
 }
 
+/// What the broker is to hear of a partition.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// What is kept beside the commit, and before it.
+    pub(super) entries: Vec<Entry>,
+    pub(super) commit: Commit,
+    /// What is settled by it.
+    pub(super) mark: u64,
+}
+
 impl Track {
-    /// A partition that goes on as the last owner left it.
+    /// A partition that goes on as the last owner left it, with what that had set aside.
     pub(super) fn new(
         serial: u64,
         offset: u64,
-        handover: Option<Handover>,
+        (handover, shelved): (Option<Handover>, Shelved),
         author: Author,
         policy: &Arc<RetryPolicy>,
         limit: usize,
     ) -> Self {
-        let group = match handover {
+        let (group, aside) = match handover {
             Some(handover) => {
-                Group::resume(handover.frontier, author.generation, policy, handover.unfinished)
+                let (frontier, aside) = (handover.frontier, within(shelved.known, handover.frontier));
+                let unfinished = merged(handover.unfinished, &aside);
+                (Group::resume(frontier, author.generation, policy, unfinished), aside)
             }
-            None => Group::new(offset, author.generation),
+            None => (Group::new(offset, author.generation), Vec::new()),
         };
+        let away = aside.iter().map(|known| known.offset).filter(|known| *known < offset);
         Self {
             serial,
-            group: group.with_confirmed_order(),
+            group: group.with_confirmed_order().with_max_held(MAX_ASIDE),
             author,
             claim: Claim::New,
-            messages: BTreeMap::new(),
-            weight: 0,
+            payloads: Payloads::without(away),
+            shelf: Shelf::resume(&aside, shelved.records),
             position: offset,
             due: Some(Instant::now()),
             limit,
@@ -107,14 +121,15 @@ impl Track {
 
     /// Whether more is to be read. If not, [`Track::is_low`] tells when.
     pub(super) fn has_room(&mut self) -> bool {
-        let has_room = self.ahead() < AHEAD && (self.weight < MAX_WEIGHT || self.messages.is_empty());
+        self.payloads.shed(&self.group, Instant::now());
+        let has_room = self.ahead() < AHEAD && self.payloads.has_room();
         self.is_full = !has_room;
         has_room
     }
 
     /// Whether reading stopped, and had better go on; it says so once.
     pub(super) fn is_low(&mut self) -> bool {
-        let is_low = self.is_full && self.ahead() < AHEAD / 2 && self.weight < MAX_WEIGHT / 4 * 3;
+        let is_low = self.is_full && self.ahead() < AHEAD / 2 && self.payloads.is_low();
         self.is_full &= !is_low;
         is_low
     }
@@ -126,9 +141,11 @@ impl Track {
     /// Begins anew at this offset: the partition was made anew, or cut off.
     pub(super) fn restart(&mut self, begin: u64, now: Instant) {
         self.author.generation += 1;
-        self.group = Group::new(begin, self.author.generation).with_confirmed_order();
-        self.messages.clear();
-        (self.weight, self.position) = (0, begin);
+        let group = Group::new(begin, self.author.generation);
+        self.group = group.with_confirmed_order().with_max_held(MAX_ASIDE);
+        self.payloads = Payloads::default();
+        self.shelf.clear();
+        self.position = begin;
         self.soil(now);
     }
 
@@ -141,14 +158,12 @@ impl Track {
         if self.group.is_done(offset) {
             return;
         }
-        let message = Arc::new(message);
-        self.weight += message.weight();
-        self.messages.insert(offset, message);
+        self.payloads.insert(offset, Arc::new(message));
     }
 
     /// Whether a taker may find something.
     pub(super) fn has_work(&self) -> bool {
-        let end = self.position.min(offsets::reach(&self.group, self.limit));
+        let end = self.position.min(self.reach());
         self.is_held() && self.group.has_work(end)
     }
 
@@ -165,11 +180,23 @@ impl Track {
         if !self.is_held() {
             return None;
         }
-        let reach = offsets::reach(&self.group, self.limit);
-        let (messages, position) = (&self.messages, self.position);
-        let taken = self.group.take(now, member, policy, |offset| slot(messages, position, reach, offset));
+        let end = self.position.min(self.reach());
+        let (payloads, mut holes) = (&mut self.payloads, Vec::new());
+        let taken = self.group.take(now, member, policy, |offset| {
+            let slot = payloads.slot(offset, end, now.at);
+            if matches!(slot, Slot::Hole { .. }) {
+                holes.push(offset);
+            }
+            slot
+        });
         // What compaction or a transaction left out is nothing that anybody missed.
         self.group.take_missed();
+        for offset in holes.into_iter().filter(|offset| self.group.is_done(*offset)) {
+            self.shelf.finish(offset);
+        }
+        if let Some(taken) = &taken {
+            self.shelf.touch(taken.offset);
+        }
         taken
     }
 
@@ -186,8 +213,13 @@ impl Track {
             self.group.recall(offset, epoch);
         }
         let outcome = self.group.settle(now, offset, epoch, verb, jitter);
-        if outcome == Outcome::Acked {
-            self.forget(offset);
+        match outcome {
+            Outcome::Acked => {
+                self.payloads.remove(offset);
+                self.shelf.finish(offset);
+            }
+            Outcome::Stale | Outcome::Unknown => {}
+            _ => self.shelf.touch(offset),
         }
         outcome
     }
@@ -197,20 +229,12 @@ impl Track {
         if self.group.watermark() >= begin {
             return 0;
         }
-        let kept = self.messages.split_off(&begin);
-        for message in std::mem::replace(&mut self.messages, kept).into_values() {
-            self.weight = self.weight.saturating_sub(message.weight());
-        }
+        self.payloads.trim(begin);
         self.position = self.position.max(begin);
         self.group.trim(begin);
+        self.shelf.trim(&self.group, begin);
         self.soil(now);
         self.group.take_missed()
-    }
-
-    fn forget(&mut self, offset: u64) {
-        if let Some(message) = self.messages.remove(&offset) {
-            self.weight = self.weight.saturating_sub(message.weight());
-        }
     }
 
     /// Has commits tell less: the broker takes no more.
@@ -227,23 +251,74 @@ impl Track {
         self.due
     }
 
-    /// What the broker is to hear, and the mark of what is settled by it.
-    pub(super) fn commit(&mut self, now: Moment) -> Option<(Commit, u64)> {
+    /// What the broker is to hear.
+    pub(super) fn commit(&mut self, now: Moment) -> Option<Told> {
         self.due = None;
-        let commit = offsets::write(&self.group, self.author, now, self.limit)?;
-        Some((commit, self.group.settled()))
+        let entries = self.shelf.plan(&self.group, self.author, now, self.limit);
+        let Some(commit) = offsets::write(&self.group, &self.shelf, self.author, now, self.limit) else {
+            self.shelf.undo();
+            return None;
+        };
+        Some(Told { entries, commit, mark: self.group.settled() })
+    }
+
+    /// The broker has heard.
+    pub(super) fn committed(&mut self, mark: u64, now: Instant) {
+        self.claimed();
+        self.group.confirm(mark);
+        self.shelf.landed(&self.group);
+        if self.shelf.kept(now) {
+            self.soil(now);
+        }
+    }
+
+    /// The broker has not heard, or did not say so; `is_aside` when it was what is set aside that it has not.
+    pub(super) fn not_committed(&mut self, is_aside: bool, now: Instant) {
+        if is_aside { self.shelf.failed(now) } else { self.shelf.landed(&self.group) }
+    }
+
+    /// Up to where fresh messages are handed out.
+    fn reach(&self) -> u64 {
+        offsets::reach(&self.group, &self.shelf, self.limit)
+    }
+
+    /// Whether so many messages wait that nothing fresh is handed out.
+    pub(super) fn is_laden(&self) -> bool {
+        self.group.held() >= MAX_ASIDE
+    }
+
+    /// Whether messages are to be read again.
+    pub(super) fn wants(&self) -> bool {
+        self.is_held() && self.payloads.wants()
+    }
+
+    /// Messages that are to be read again, which is told once.
+    pub(super) fn take_wanted(&mut self, most: usize) -> Vec<u64> {
+        if self.wants() { self.payloads.take_wanted(most) } else { Vec::new() }
+    }
+
+    /// Takes in messages that were read again.
+    pub(super) fn read_again(&mut self, messages: Vec<(u64, Arc<Message>)>, lost: &[u64]) {
+        for (offset, message) in messages {
+            if !self.group.is_done(offset) {
+                self.payloads.insert(offset, message);
+            }
+        }
+        lost.iter().for_each(|offset| self.payloads.lose(*offset));
     }
 }
 
-fn slot(messages: &BTreeMap<u64, Arc<Message>>, position: u64, reach: u64, offset: u64) -> Slot {
-    if offset >= position.min(reach) {
-        return Slot::End;
-    }
-    match messages.get(&offset) {
-        Some(message) => Slot::Message(Arc::clone(message)),
-        None => {
-            let next = messages.range(offset..).next().map_or(position, |(next, _)| *next);
-            Slot::Hole { next }
-        }
-    }
+/// Those that the commit tells to be beyond what it passes by.
+fn within(mut known: Vec<Unfinished>, frontier: u64) -> Vec<Unfinished> {
+    known.retain(|known| known.offset < frontier);
+    known
+}
+
+/// What the commit tells and what was set aside; where both tell, the latter is newer.
+fn merged(told: Vec<Unfinished>, aside: &[Unfinished]) -> Vec<Unfinished> {
+    let mut all = told;
+    all.retain(|told| aside.binary_search_by_key(&told.offset, |known| known.offset).is_err());
+    all.extend_from_slice(aside);
+    all.sort_unstable_by_key(|known| known.offset);
+    all
 }

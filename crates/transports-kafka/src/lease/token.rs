@@ -55,7 +55,24 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_entry_reads_back_and_nothing_else_does(
+            (life, partition) in (any::<u64>(), 0..=i32::MAX),
+            offset in 0..=i64::MAX as u64,
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let entry = Entry { life, partition, offset };
+            prop_assert_eq!(Entry::parse(&entry.to_bytes()).unwrap(), entry);
+            if let Ok(read) = Entry::parse(&bytes) {
+                prop_assert_eq!(&read.to_bytes()[..], &bytes[..], "only what is written is read");
+            }
+        }
+    }
 
     #[test]
     fn an_entry_reads_back() {

@@ -1,11 +1,26 @@
 //! Runs of equal neighbours as bytes.
 
 use super::Author;
+use crate::varint::{put, take, unzigzag, zigzag};
 
 const KINDS: u64 = 8;
 
+/// The kind of what is no run, but tells of the shelf.
+const SHELF: u64 = 6;
+
 /// The kind of a run that tells of each message by a bit.
 const MAP: u64 = 7;
+
+/// What is kept beside the commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag {
+    /// Which shelf: never 0.
+    pub(crate) id: u64,
+    /// How many messages are set aside there.
+    pub(crate) count: u64,
+    /// How many of those are delayed.
+    pub(crate) delayed: u64,
+}
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +97,13 @@ impl Write {
         Self { bytes, guess: Guess::first(author, time) }
     }
 
+    /// Tells of the shelf.
+    pub(super) fn push_shelf(&mut self, tag: Tag) {
+        put(&mut self.bytes, tag.count * KINDS + SHELF);
+        put(&mut self.bytes, tag.id);
+        put(&mut self.bytes, tag.delayed);
+    }
+
     /// Adds a run, unless the bytes would be more than `room`; whether it did.
     pub(super) fn push(&mut self, run: &Run, room: usize) -> bool {
         let before = self.bytes.len();
@@ -144,6 +166,8 @@ pub(super) struct Known<'a> {
 #[derive(Debug)]
 pub(super) struct Read<'a> {
     pub(super) author: Author,
+    /// The shelf, once it was told of.
+    pub(super) shelf: Option<Tag>,
     rest: &'a [u8],
     guess: Guess,
 }
@@ -155,15 +179,23 @@ impl<'a> Read<'a> {
         let generation = u32::try_from(take(&mut rest)?).ok()?;
         let time = unzigzag(take(&mut rest)?);
         let author = Author { life, generation };
-        Some(Self { author, rest, guess: Guess::first(author, time) })
+        Some(Self { author, shelf: None, rest, guess: Guess::first(author, time) })
     }
 
     /// The next run: `Some(None)` at the end, `None` when there is no sense in it.
     pub(super) fn next(&mut self) -> Option<Option<Known<'a>>> {
-        if self.rest.is_empty() {
-            return Some(None);
+        let mut head;
+        loop {
+            if self.rest.is_empty() {
+                return Some(None);
+            }
+            head = take(&mut self.rest)?;
+            if head % KINDS != SHELF {
+                break;
+            }
+            let (id, delayed) = (take(&mut self.rest)?, take(&mut self.rest)?);
+            self.shelf = Some(Tag { id, count: head / KINDS, delayed }).filter(|tag| tag.id != 0);
         }
-        let head = take(&mut self.rest)?;
         if head % KINDS == MAP {
             let run = Run { length: head / KINDS, fate: Fate::Fresh, ..Run::DONE };
             let size = usize::try_from(run.length.div_ceil(8)).ok()?;
@@ -204,38 +236,4 @@ impl<'a> Read<'a> {
 /// Whether the message at this place is unfinished.
 pub(super) fn bit(bits: &[u8], nth: u64) -> bool {
     bits.get((nth / 8) as usize).is_some_and(|byte| byte >> (nth % 8) & 1 == 1)
-}
-
-/// Appends a varint.
-fn put(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn take(rest: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (byte, left) = rest.split_first()?;
-        *rest = left;
-        let bits = u64::from(byte & 0x7f);
-        if shift == 63 && bits > 1 {
-            return None;
-        }
-        number |= bits << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
-}
-
-const fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)).cast_unsigned()
-}
-
-const fn unzigzag(number: u64) -> i64 {
-    (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
 }

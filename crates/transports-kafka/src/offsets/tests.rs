@@ -9,6 +9,7 @@ use busgate_core::{Message, MessageId, Nack, Outcome, RetryPolicy, Slot, Taken, 
 use proptest::prelude::*;
 
 use super::*;
+use crate::shelf::{Entry, MAX_ASIDE, parse_record};
 
 const MESSAGES: u64 = 60;
 
@@ -16,10 +17,20 @@ fn author(generation: u32) -> Author {
     Author { life: u64::MAX - 7, generation }
 }
 
+/// What has to be written with a commit, and how far that came.
+type Late = Vec<(u64, u64, Option<Vec<u8>>)>;
+
 /// One partition, the group over it, and what the broker knows of it.
 #[derive(Debug)]
 struct World {
     group: Group,
+    shelf: Shelf,
+    /// The records of what is set aside: by shelf and offset.
+    records: BTreeMap<(u64, u64), Vec<u8>>,
+    /// What owners that are gone had on its way to the broker, and may get there at any time.
+    late: Late,
+    /// Shelves to which something came late.
+    strays: BTreeSet<u64>,
     generation: u32,
     now: Moment,
     policy: Arc<RetryPolicy>,
@@ -30,6 +41,8 @@ struct World {
     /// Acked, but in no commit that is answered.
     pending: BTreeSet<u64>,
     answered: BTreeSet<u64>,
+    /// Acked when their owner went: nobody was told that they are done, but they may be.
+    unanswered: BTreeSet<u64>,
     /// Attempts of unfinished messages, as the last commit that covers them told them.
     told: BTreeMap<u64, u32>,
     held: Vec<Taken>,
@@ -46,9 +59,14 @@ impl World {
         let now = Moment { at: Instant::now(), wall: Timestamp::from_millis(1_700_000_000_123) };
         let policy = RetryPolicy { max_deliver: u32::MAX, ..RetryPolicy::default() };
         let group = Group::new(0, 1).with_confirmed_order();
-        let commit = write(&group, author(1), now, limit).unwrap();
+        let shelf = Shelf::default();
+        let commit = write(&group, &shelf, author(1), now, limit).unwrap();
         Self {
             group,
+            shelf,
+            records: BTreeMap::new(),
+            late: Vec::new(),
+            strays: BTreeSet::new(),
             generation: 1,
             now,
             policy: Arc::new(policy),
@@ -57,13 +75,14 @@ impl World {
             commit,
             pending: BTreeSet::new(),
             answered: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
             told: BTreeMap::new(),
             held: Vec::new(),
         }
     }
 
     fn take(&mut self) -> Option<Taken> {
-        let (messages, reach) = (&self.messages, reach(&self.group, self.limit));
+        let (messages, reach) = (&self.messages, reach(&self.group, &self.shelf, self.limit));
         let source = |offset: u64| {
             let message = messages.get(offset as usize).filter(|_| offset < reach);
             message.map_or(Slot::End, |message| Slot::Message(Arc::clone(message)))
@@ -71,19 +90,16 @@ impl World {
         let taken = self.group.take(self.now, 1, &self.policy, source)?;
         assert!(!self.answered.contains(&taken.offset), "{} is done, and comes again", taken.offset);
         let told = self.told.get(&taken.offset).copied().unwrap_or(0);
-        assert!(
-            taken.attempt >= told || self.limit < MAX_METADATA,
-            "attempt {} of {} was {told} before",
-            taken.attempt,
-            taken.offset
-        );
+        assert!(taken.attempt > told, "attempt {} of {} was {told} before", taken.attempt, taken.offset);
         let key = &self.messages[taken.offset as usize].key;
         if key.is_some() {
             let earlier = (0..taken.offset).filter(|offset| self.messages[*offset as usize].key == *key);
             for offset in earlier {
-                assert!(self.answered.contains(&offset), "{} overtakes {offset}", taken.offset);
+                let is_done = self.answered.contains(&offset) || self.unanswered.contains(&offset);
+                assert!(is_done, "{} overtakes {offset}", taken.offset);
             }
         }
+        self.shelf.touch(taken.offset);
         self.held.push(taken.clone());
         Some(taken)
     }
@@ -94,33 +110,107 @@ impl World {
         }
         let taken = self.held.swap_remove(pick % self.held.len());
         let outcome = self.group.settle(self.now, taken.offset, taken.epoch, verb, 0.5);
-        if outcome == Outcome::Acked {
-            self.pending.insert(taken.offset);
+        match outcome {
+            Outcome::Acked => {
+                self.pending.insert(taken.offset);
+                self.shelf.finish(taken.offset);
+            }
+            Outcome::Stale | Outcome::Unknown => {}
+            Outcome::Released if *verb == (Verb::Release { counted: false }) => {
+                self.shelf.touch(taken.offset);
+                self.told.entry(taken.offset).and_modify(|told| *told = told.saturating_sub(1));
+            }
+            _ => self.shelf.touch(taken.offset),
+        }
+    }
+
+    /// What is to be written, and the commit that counts on it.
+    fn plan(&mut self) -> (Vec<Entry>, Commit) {
+        let author = author(self.generation);
+        let entries = self.shelf.plan(&self.group, author, self.now, self.limit);
+        let commit = write(&self.group, &self.shelf, author, self.now, self.limit);
+        let commit = commit.expect("there is always room");
+        assert!(commit.metadata.len() <= self.limit, "{} bytes", commit.metadata.len());
+        (entries, commit)
+    }
+
+    fn keep(&mut self, (shelf, offset, value): (u64, u64, Option<Vec<u8>>)) {
+        match value {
+            Some(value) => drop(self.records.insert((shelf, offset), value)),
+            None => drop(self.records.remove(&(shelf, offset))),
         }
     }
 
     /// A commit that the broker answers.
     fn commit(&mut self) {
+        self.commit_while(|_| {});
+    }
+
+    /// A commit that the broker answers while something else happens.
+    fn commit_while(&mut self, meanwhile: impl FnOnce(&mut Self)) {
         let mark = self.group.settled();
-        let commit = write(&self.group, author(self.generation), self.now, self.limit);
-        self.commit = commit.expect("there is always room");
-        assert!(self.commit.metadata.len() <= self.limit, "{} bytes", self.commit.metadata.len());
-        let lowest = (0..).find(|offset| !self.pending.contains(offset) && !self.answered.contains(offset));
+        let mut settled = std::mem::take(&mut self.pending);
+        let (entries, commit) = self.plan();
+        let is_kept = |offset| self.limit == MAX_METADATA || self.shelf.covers(offset);
+        let told = self.group.unfinished().filter(|known| is_kept(known.offset));
+        self.told = told.map(|known| (known.offset, known.attempts)).collect();
+        meanwhile(self);
+        self.commit = commit;
+        for entry in entries {
+            self.keep((entry.shelf, entry.offset, entry.value));
+        }
+        let ended = [&settled, &self.answered, &self.unanswered];
+        let is_open = |offset: &u64| !ended.iter().any(|ended| ended.contains(offset));
+        let tag = self.read_back().shelf;
+        let is_aside = |offset: &u64| tag.is_some_and(|tag| self.records.contains_key(&(tag.id, *offset)));
+        let lowest = (0..).find(|offset| is_open(offset) && !is_aside(offset));
         assert!(self.commit.offset <= lowest.unwrap(), "{} is committed", self.commit.offset);
-        self.answered.append(&mut self.pending);
-        self.told.extend(self.group.unfinished().map(|known| (known.offset, known.attempts)));
+        self.answered.append(&mut settled);
         self.group.confirm(mark);
+        self.shelf.landed(&self.group);
+        self.shelf.kept(self.now.at);
+    }
+
+    /// A commit that gets no further than its first records, of which nobody hears; the others may get there later.
+    fn fail(&mut self, after: usize, is_dead: bool) {
+        let (entries, _) = self.plan();
+        for (nth, entry) in entries.into_iter().enumerate() {
+            let record = (entry.shelf, entry.offset, entry.value);
+            if nth < after { self.keep(record) } else { self.late.push(record) }
+        }
+        if is_dead { self.next_owner() } else { self.shelf.failed(self.now.at) }
+    }
+
+    /// Something that was on its way gets there.
+    fn arrive(&mut self, pick: usize) {
+        if !self.late.is_empty() {
+            let record = self.late.swap_remove(pick % self.late.len());
+            self.strays.insert(record.0);
+            self.keep(record);
+        }
+    }
+
+    fn read_back(&self) -> Handover {
+        read(self.commit.offset, &self.commit.metadata, self.now).unwrap()
     }
 
     /// Another owner goes on from what the broker has.
     fn next_owner(&mut self) {
-        let Commit { offset, metadata, .. } = &self.commit;
-        let handover = read(*offset, metadata, self.now).unwrap();
+        let mut handover = self.read_back();
         assert_eq!(handover.author.life, author(0).life);
+        let tag = handover.shelf.map(|tag| tag.id);
+        let of_shelf = self.records.iter().filter(|((shelf, _), _)| Some(*shelf) == tag);
+        let known = of_shelf.filter(|((_, offset), _)| *offset < handover.frontier);
+        let known: Vec<_> =
+            known.map(|((_, offset), value)| parse_record(value, *offset, self.now).unwrap()).collect();
+        self.shelf = Shelf::resume(&known, self.records.keys().copied().collect());
+        handover.unfinished.retain(|told| known.iter().all(|known| known.offset != told.offset));
+        handover.unfinished.extend(known);
+        handover.unfinished.sort_by_key(|known| known.offset);
         self.generation = self.generation.max(handover.author.generation) + 1;
         self.group = Group::resume(handover.frontier, self.generation, &self.policy, handover.unfinished)
             .with_confirmed_order();
-        self.pending.clear();
+        self.unanswered.append(&mut self.pending);
         self.commit();
     }
 
@@ -140,8 +230,14 @@ impl World {
             self.commit();
             self.pass(Duration::from_secs(40));
         }
-        assert_eq!(self.answered.len() as u64, MESSAGES, "{:?} are done", self.answered);
+        let done: BTreeSet<_> = self.answered.union(&self.unanswered).collect();
+        assert_eq!(done.len() as u64, MESSAGES, "{done:?} are done");
         assert_eq!(self.commit.offset, MESSAGES);
+        assert_eq!(self.read_back().shelf, None, "nothing is set aside any more");
+        for _ in 0..MESSAGES {
+            self.commit();
+        }
+        assert!(self.records.keys().all(|(shelf, _)| self.strays.contains(shelf)), "records are left over");
     }
 }
 
@@ -155,24 +251,38 @@ enum Step {
     Commit,
     Crash,
     Rebalance,
+    CommitWhile(Box<Self>),
+    Fail(usize, bool),
+    Arrive(usize),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+/// What happens to deliveries.
+fn small_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => Just(Step::Take),
         6 => any::<usize>().prop_map(Step::Ack),
         2 => (any::<usize>(), 0..20_000_u64).prop_map(|(pick, delay)| Step::Nack(pick, delay)),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(pick, counted)| Step::Release(pick, counted)),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        17 => small_step(),
         1 => (1..35_000_u64).prop_map(Step::Pass),
+        2 => small_step().prop_map(|step| Step::CommitWhile(Box::new(step))),
         3 => Just(Step::Commit),
         1 => Just(Step::Crash),
         1 => Just(Step::Rebalance),
+        2 => (0..40_usize, any::<bool>()).prop_map(|(after, is_dead)| Step::Fail(after, is_dead)),
+        1 => any::<usize>().prop_map(Step::Arrive),
     ]
 }
 
 fn run(world: &mut World, steps: Vec<Step>) {
     for step in steps {
         match step {
+            Step::CommitWhile(step) => world.commit_while(|world| run(world, vec![*step])),
             Step::Take => drop(world.take()),
             Step::Ack(pick) => world.settle(pick, &Verb::Ack),
             Step::Nack(pick, delay) => {
@@ -183,6 +293,8 @@ fn run(world: &mut World, steps: Vec<Step>) {
             Step::Pass(millis) => world.pass(Duration::from_millis(millis)),
             Step::Commit => world.commit(),
             Step::Crash => world.next_owner(),
+            Step::Fail(after, is_dead) => world.fail(after, is_dead),
+            Step::Arrive(pick) => world.arrive(pick),
             Step::Rebalance => {
                 world.commit();
                 world.next_owner();
@@ -197,7 +309,7 @@ proptest! {
     #[test]
     fn what_was_answered_never_comes_back(
         keys in prop::collection::vec(0..4_u8, 1..8),
-        limit in prop_oneof![Just(MAX_METADATA), 64..160_usize],
+        limit in prop_oneof![Just(MAX_METADATA), 80..160_usize],
         steps in prop::collection::vec(step(), 1..120),
     ) {
         let mut world = World::new(&keys, limit);
@@ -209,7 +321,7 @@ proptest! {
     fn a_commit_reads_back(steps in prop::collection::vec(step(), 1..80)) {
         let mut world = World::new(&[0, 1], MAX_METADATA);
         run(&mut world, steps);
-        let commit = write(&world.group, author(9), world.now, MAX_METADATA).unwrap();
+        let commit = write(&world.group, &world.shelf, author(9), world.now, MAX_METADATA).unwrap();
         let handover = read(commit.offset, &commit.metadata, world.now).unwrap();
         prop_assert_eq!(handover.author, author(9));
         let known: Vec<_> = world.group.unfinished().filter(|known| known.offset < handover.frontier).collect();
@@ -251,7 +363,7 @@ fn acked(count: usize, is_done: impl Fn(u64) -> bool) -> (Group, Moment) {
     let mut group = Group::new(0, 7);
     let message = Arc::new(Message::new(MessageId::new("m").unwrap(), "x"));
     for _ in 0..count {
-        let reach = reach(&group, MAX_METADATA);
+        let reach = reach(&group, &Shelf::default(), MAX_METADATA);
         let source = |offset| if offset < reach { Slot::Message(Arc::clone(&message)) } else { Slot::End };
         let Some(taken) = group.take(now, 1, &policy, source) else { break };
         if is_done(taken.offset) {
@@ -265,7 +377,7 @@ fn acked(count: usize, is_done: impl Fn(u64) -> bool) -> (Group, Moment) {
 fn many_finished_messages_above_a_slow_one_take_a_few_bytes() {
     let (group, now) = acked(40_000, |offset| offset != 0);
     assert_eq!(group.frontier(), 40_000);
-    let commit = write(&group, author(7), now, MAX_METADATA).unwrap();
+    let commit = write(&group, &Shelf::default(), author(7), now, MAX_METADATA).unwrap();
     assert!(commit.offset == 0 && commit.metadata.len() < 60, "{}", commit.metadata);
 }
 
@@ -276,7 +388,7 @@ fn there_is_always_room() {
     for is_done in patterns {
         let (group, now) = acked(40_000, is_done);
         assert!(group.frontier() > 20_000, "{} are enough to stop", group.frontier());
-        let commit = write(&group, author(7), now, MAX_METADATA).expect("room");
+        let commit = write(&group, &Shelf::default(), author(7), now, MAX_METADATA).expect("room");
         let handover = read(commit.offset, &commit.metadata, now).unwrap();
         let offsets = handover.unfinished.iter().map(|known| known.offset);
         assert!(offsets.eq(group.unfinished().map(|known| known.offset)));
@@ -286,7 +398,40 @@ fn there_is_always_room() {
 #[test]
 fn an_idle_group_says_almost_nothing() {
     let now = Moment { at: Instant::now(), wall: Timestamp::from_millis(1_700_000_000_000) };
-    let commit = write(&Group::new(77, 3), author(3), now, MAX_METADATA).unwrap();
+    let commit = write(&Group::new(77, 3), &Shelf::default(), author(3), now, MAX_METADATA).unwrap();
     assert_eq!(commit.offset, 77);
     assert!(commit.metadata.len() < 40, "{}", commit.metadata);
+}
+
+/// A group whose messages are all delayed, as long as any are handed out, and its shelf.
+fn delayed() -> (Group, Shelf) {
+    let now = Moment { at: Instant::now(), wall: Timestamp::from_millis(1_700_000_000_000) };
+    let policy = Arc::new(RetryPolicy::default());
+    let mut group = Group::new(0, 7).with_max_held(MAX_ASIDE);
+    let mut shelf = Shelf::default();
+    let message = Arc::new(Message::new(MessageId::new("m").unwrap(), "x"));
+    for nth in 0_u64.. {
+        let reach = reach(&group, &shelf, MAX_METADATA);
+        let source = |offset| if offset < reach { Slot::Message(Arc::clone(&message)) } else { Slot::End };
+        let Some(taken) = group.take(now, 1, &policy, source) else { break };
+        let delay = Some(Duration::from_millis(60_000 + nth * 7919 % 100_000));
+        let verb = Verb::Nack(Nack { delay, error: None });
+        group.settle(now, taken.offset, taken.epoch, &verb, 0.5);
+        if nth % 200 == 199 {
+            shelf.plan(&group, author(7), now, MAX_METADATA);
+            let commit = write(&group, &shelf, author(7), now, MAX_METADATA).expect("room");
+            assert!(commit.metadata.len() <= MAX_METADATA);
+            shelf.landed(&group);
+            shelf.kept(now.at);
+        }
+    }
+    (group, shelf)
+}
+
+#[test]
+fn as_many_wait_as_are_promised_and_no_more() {
+    let (group, shelf) = delayed();
+    assert!(group.delayed() >= MAX_ASIDE, "{} wait", group.delayed());
+    assert!(group.delayed() <= MAX_ASIDE + 1000, "{} wait", group.delayed());
+    assert!(shelf.floor(&group) > MAX_ASIDE as u64 * 9 / 10, "up to {} all is aside", shelf.floor(&group));
 }

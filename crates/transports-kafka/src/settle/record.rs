@@ -254,7 +254,64 @@ mod tests {
         }
     }
 
+    fn verb() -> impl Strategy<Value = Verb> {
+        let duration = any::<u64>().prop_map(Duration::from_nanos);
+        prop_oneof![
+            Just(Verb::Ack),
+            any::<bool>().prop_map(|counted| Verb::Release { counted }),
+            duration.clone().prop_map(Verb::Extend),
+            (prop::option::of(duration), prop::option::of(".{1,20}"))
+                .prop_map(|(delay, error)| Verb::Nack(Nack { delay, error })),
+        ]
+    }
+
+    fn ask() -> impl Strategy<Value = Ask> {
+        let entry = (any::<u64>(), 0..=i32::MAX, 0..=i64::MAX as u64)
+            .prop_map(|(life, partition, offset)| Entry { life, partition, offset });
+        (any::<usize>(), entry, any::<u64>(), verb()).prop_map(|(index, entry, epoch, verb)| Ask {
+            index,
+            entry,
+            epoch,
+            verb,
+        })
+    }
+
+    fn told() -> impl Strategy<Value = Told> {
+        let holder = ("[a-z]{1,9}", any::<bool>()).prop_map(|(name, is_group)| match is_group {
+            true => Holder::Group(GroupName::new(name).unwrap()),
+            false => Holder::Consumer(ConsumerName::new(name).unwrap()),
+        });
+        let event = "[a-z]{1,9}(\\.[a-z]{1,9}){0,2}".prop_map(|name| EventName::new(name).unwrap());
+        let of = (event, holder);
+        let settled = (any::<usize>(), (0..7_u8).prop_map(|code| settled_of(code).unwrap()));
+        prop_oneof![
+            (of.clone(), prop::collection::vec(ask(), 0..5)).prop_map(|((event, holder), asks)| Told::Ask {
+                event,
+                holder,
+                asks
+            }),
+            (any::<(u64, u64)>(), prop::collection::vec(settled, 0..5))
+                .prop_map(|((to, call), settled)| Told::Answer { to, call, settled }),
+            of.prop_map(|(event, holder)| Told::TakeOver { event, holder }),
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn every_record_reads_back(node in any::<u64>(), call in any::<u64>(), told in told()) {
+            let record = Record { node, call, told };
+            prop_assert_eq!(Record::parse(&record.to_bytes()), Some(record));
+        }
+
+        #[test]
+        fn a_bent_record_is_another_or_none(told in told(), at in any::<usize>(), bit in 0..8_u8) {
+            let record = Record { node: 1, call: 7, told };
+            let mut bytes = record.to_bytes();
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            prop_assert_ne!(Record::parse(&bytes), Some(record));
+        }
+
         #[test]
         fn garbage_takes_nobody_down(bytes in prop::collection::vec(any::<u8>(), 0..120), cut in 0..90_usize) {
             drop(Record::parse(&bytes));

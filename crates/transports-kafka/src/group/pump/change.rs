@@ -7,8 +7,14 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use super::Pump;
 use crate::{
-    group::{client::Committed, opening, track::Track},
+    group::{
+        Crew,
+        client::{Client, Committed},
+        opening,
+        track::Track,
+    },
     offsets::{self, Author},
+    shelf::Shelved,
 };
 
 /// How long partitions that go elsewhere wait for their last commit: one that is late would undo what the next owner
@@ -18,12 +24,15 @@ pub(super) const LAST_COMMIT: Duration = Duration::from_secs(10);
 /// How long to wait before a question that failed is asked again.
 const AGAIN: Duration = Duration::from_millis(200);
 
+/// What the last owner of a partition left.
+pub(super) type Left = (Committed, Shelved);
+
 /// A rebalance that is on its way.
 #[derive(Debug)]
 pub(super) enum Change {
     None,
     /// What the last owner left is being read.
-    Taking(Vec<i32>, JoinHandle<Result<Vec<Committed>>>),
+    Taking(Vec<i32>, JoinHandle<Result<Vec<Left>>>),
     /// Reading it failed: it is tried again at this time.
     TakingAgain(Vec<i32>, Instant),
     /// The last commit is on its way.
@@ -37,14 +46,14 @@ impl Pump {
             self.give(&[]);
             return;
         }
-        let (client, shared) = (Arc::clone(&self.client), Arc::clone(&self.crew.shared));
+        let (client, crew) = (Arc::clone(&self.client), Arc::clone(&self.crew));
         let asked = partitions.clone();
-        let read = tokio::task::spawn_blocking(move || client.committed(&asked, &shared));
+        let read = tokio::task::spawn_blocking(move || left(&crew, &client, &asked));
         self.change = Change::Taking(partitions, read);
     }
 
     /// Goes on with partitions as their last owner left them.
-    pub(super) fn take_up(&mut self, read: Result<Vec<Committed>>) {
+    pub(super) fn take_up(&mut self, read: Result<Vec<Left>>) {
         let Change::Taking(partitions, _) = std::mem::replace(&mut self.change, Change::None) else { return };
         let read = match read {
             Ok(read) => read,
@@ -55,11 +64,11 @@ impl Pump {
             }
         };
         let mut from = Vec::with_capacity(read.len());
-        for committed in read {
+        for (committed, shelved) in read {
             let Some(queue) = self.client.queue(committed.partition) else { continue };
             let partition = committed.partition;
             self.serial += 1;
-            let (offset, track) = self.track(&committed);
+            let (offset, track) = self.track(&committed, shelved);
             from.push((partition, offset));
             self.held.remove(&partition);
             self.queues.insert(partition, queue);
@@ -68,7 +77,7 @@ impl Pump {
         self.give(&from);
     }
 
-    fn track(&self, committed: &Committed) -> (u64, Track) {
+    fn track(&self, committed: &Committed, shelved: Shelved) -> (u64, Track) {
         let now = self.crew.now();
         let life = self.crew.event.life;
         // A partition that is new since the group began is read from its beginning.
@@ -84,7 +93,7 @@ impl Pump {
             (Arc::clone(&state.policy), state.limit)
         };
         let author = Author { life, generation };
-        (offset, Track::new(self.serial, offset, handover, author, &policy, limit))
+        (offset, Track::new(self.serial, offset, (handover, shelved), author, &policy, limit))
     }
 
     fn give(&mut self, from: &[(i32, u64)]) {
@@ -140,4 +149,23 @@ impl Pump {
         }
         self.change = Change::None;
     }
+}
+
+/// What the last owners of these partitions left; blocks.
+fn left(crew: &Crew, client: &Client, partitions: &[i32]) -> Result<Vec<Left>> {
+    let mut left = Vec::with_capacity(partitions.len());
+    for committed in client.committed(partitions, &crew.shared)? {
+        let now = crew.now();
+        let told = committed.offset.and_then(|offset| offsets::read(offset, &committed.metadata, now));
+        let tag = told.filter(|told| told.author.life == crew.event.life).and_then(|told| told.shelf);
+        let shelved = match tag {
+            Some(tag) => {
+                let read = crew.store.read(&crew.shared, committed.partition, tag.id, now);
+                tokio::runtime::Handle::current().block_on(read)?
+            }
+            None => Shelved::default(),
+        };
+        left.push((committed, shelved));
+    }
+    Ok(left)
 }

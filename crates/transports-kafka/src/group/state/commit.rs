@@ -6,7 +6,7 @@ use busgate_core::Moment;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{State, Wakes};
-use crate::offsets::Commit;
+use crate::{group::track::Told, offsets::Commit, shelf::Entry};
 
 /// How long to wait before a commit that failed is sent again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -21,6 +21,14 @@ pub(super) struct Waiter {
     pub(super) done: oneshot::Sender<bool>,
 }
 
+/// What goes to the broker at once.
+#[derive(Debug, Default)]
+pub(in crate::group) struct News {
+    /// What is kept beside the commits, and before them.
+    pub(in crate::group) entries: Vec<(i32, Entry)>,
+    pub(in crate::group) commits: Vec<(i32, Commit)>,
+}
+
 /// A commit on its way.
 #[derive(Debug)]
 pub(in crate::group) struct Sent {
@@ -30,15 +38,16 @@ pub(in crate::group) struct Sent {
 
 impl State {
     /// What the broker is to hear now.
-    pub(in crate::group) fn begin_commit(&mut self, now: Moment) -> Option<(Vec<(i32, Commit)>, Sent)> {
+    pub(in crate::group) fn begin_commit(&mut self, now: Moment) -> Option<(News, Sent)> {
         if !self.tracks.values().any(|track| track.due().is_some_and(|due| due <= now.at)) {
             return None;
         }
-        let (mut commits, mut marks, mut full) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut news, mut marks, mut full) = (News::default(), Vec::new(), Vec::new());
         for (partition, track) in self.tracks.iter_mut().filter(|(_, track)| track.due().is_some()) {
             match track.commit(now) {
-                Some((commit, mark)) => {
-                    commits.push((*partition, commit));
+                Some(Told { entries, commit, mark }) => {
+                    news.entries.extend(entries.into_iter().map(|entry| (*partition, entry)));
+                    news.commits.push((*partition, commit));
                     marks.push((*partition, track.serial, mark));
                 }
                 None => {
@@ -51,7 +60,7 @@ impl State {
         let is_told = |waiter: &Waiter| !waiter.tracks.iter().any(|track| full.contains(track));
         let (waiters, later) = std::mem::take(&mut self.waiters).into_iter().partition(is_told);
         self.waiters = later;
-        Some((commits, Sent { marks, waiters }))
+        Some((news, Sent { marks, waiters }))
     }
 
     /// The broker has heard.
@@ -59,8 +68,7 @@ impl State {
         for (partition, serial, mark) in sent.marks {
             let track = self.tracks.get_mut(&partition).filter(|track| track.serial == serial);
             if let Some(track) = track {
-                track.claimed();
-                track.group.confirm(mark);
+                track.committed(mark, now);
             }
         }
         for waiter in sent.waiters {
@@ -70,11 +78,13 @@ impl State {
         self.wake_for_work(now, wakes);
     }
 
-    /// The broker has not heard, or did not say so: it is told again.
-    pub(in crate::group) fn not_committed(&mut self, sent: Sent, now: Instant) {
+    /// The broker has not heard, or did not say so: it is told again. `is_aside` when it stopped at what goes before the
+    /// commits.
+    pub(in crate::group) fn not_committed(&mut self, sent: Sent, is_aside: bool, now: Instant) {
         for (partition, serial, _) in sent.marks {
             let track = self.tracks.get_mut(&partition).filter(|track| track.serial == serial);
             if let Some(track) = track {
+                track.not_committed(is_aside, now);
                 track.soil(now + AGAIN);
             }
         }
