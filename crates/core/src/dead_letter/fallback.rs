@@ -143,12 +143,13 @@ impl DeadLetters {
 
     /// What the transport is asked instead, and what its `Acked` then means.
     async fn plan(&self, settlement: Settlement) -> Result<Plan> {
-        let (told, token) = Told::read(&settlement.token)?;
         match settlement.verb {
             Verb::Reject { reason } => {
+                let (told, token) = Told::read(&settlement.token)?;
                 self.end(token, &told, Reason::Rejected, &reason, Settled::Rejected).await
             }
             Verb::Nack(nack) => {
+                let (told, token) = Told::read(&settlement.token)?;
                 let error = nack.error.as_deref().unwrap_or("nack without a reason");
                 if told.attempt >= told.max_deliver {
                     return self.end(token, &told, Reason::MaxDeliver, error, Settled::Nacked).await;
@@ -157,7 +158,7 @@ impl DeadLetters {
                 let delay = Some(nack.delay.unwrap_or_else(|| told.delay()));
                 Ok(Plan::Ask(token, Verb::Nack(Nack { delay, ..nack }), Settled::Acked))
             }
-            verb => Ok(Plan::Ask(token, verb, Settled::Acked)),
+            verb => Ok(Plan::Ask(Told::within(&settlement.token)?, verb, Settled::Acked)),
         }
     }
 

@@ -67,6 +67,29 @@ impl Told {
             .ok_or_else(|| Error::invalid("the lease is not one of this transport"))
     }
 
+    /// The transport's own token alone.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(super) fn within(token: &LeaseToken) -> Result<LeaseToken> {
+        Self::skip(token.entry.clone())
+            .map(|entry| LeaseToken { entry, ..token.clone() })
+            .ok_or_else(|| Error::invalid("the lease is not one of this transport"))
+    }
+
+    fn skip(mut entry: Bytes) -> Option<Bytes> {
+        let over = |entry: &mut Bytes, count: usize| (count <= entry.len()).then(|| entry.advance(count));
+        if entry.try_get_u8().ok()? != FORM {
+            return None;
+        }
+        over(&mut entry, size_of::<u32>() + size_of::<i64>() + size_of::<u32>())?;
+        let steps = usize::from(entry.try_get_u8().ok()?);
+        over(&mut entry, steps * size_of::<u32>())?;
+        let length = usize::from(entry.try_get_u16().ok()?);
+        over(&mut entry, length)?;
+        Some(entry)
+    }
+
     fn parse(mut entry: Bytes) -> Option<(Self, Bytes)> {
         if entry.try_get_u8().ok()? != FORM {
             return None;
@@ -114,12 +137,15 @@ mod tests {
         #[test]
         fn what_is_told_reads_back(attempt: u32, steps in prop::collection::vec(any::<u32>(), 0..33), inner: Vec<u8>) {
             let (told, token) = (told(attempt, &steps), token(&inner));
-            prop_assert_eq!(Told::read(&told.around(token.clone())).unwrap(), (told, token));
+            let around = told.around(token.clone());
+            let within = Told::within(&around).unwrap();
+            prop_assert_eq!(Told::read(&around).unwrap(), (told, within));
+            prop_assert_eq!(Told::within(&around).unwrap(), token);
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let _ = Told::read(&token(&bytes));
+            let _ = (Told::read(&token(&bytes)), Told::within(&token(&bytes)));
         }
     }
 
@@ -128,6 +154,7 @@ mod tests {
         let whole = told(1, &[1000]).around(token(b"")).entry;
         for length in 0..whole.len() {
             assert!(Told::read(&token(&whole[..length])).is_err(), "{length}");
+            assert!(Told::within(&token(&whole[..length])).is_err(), "{length}");
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::{EventName, Holder, LeaseToken, MAX_ERROR_BYTES, Message, Timestamp};
 /// How many unsettled messages it remembers the story of.
 const MAX_STORIES: usize = 65_536;
 
+/// How many stories that ended stay in the order at least.
+const SLACK: usize = 256;
+
 /// A message, as one group sees it.
 type Place = (EventName, Holder, Bytes);
 
@@ -79,7 +82,8 @@ impl Kept {
             let Some(oldest) = self.order.pop_front() else { break };
             self.known.remove(&oldest);
         }
-        if self.order.len() > 2 * MAX_STORIES {
+        // Most stories end soon: what is left of them would fill the caches, and more.
+        if self.order.len() > 2 * self.known.len() + SLACK {
             self.order.retain(|place| self.known.contains_key(place));
         }
     }
@@ -92,4 +96,31 @@ pub(super) fn shortened(error: &str) -> &str {
 
 fn place(token: &LeaseToken) -> Place {
     (token.event.clone(), token.holder.clone(), token.entry.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GroupName, MessageId};
+
+    #[test]
+    fn stories_that_ended_are_not_kept() {
+        let stories = Stories::default();
+        let message = Arc::new(Message::new(MessageId::new("m").unwrap(), "body"));
+        let token = |nth: u32| LeaseToken {
+            event: EventName::new("orders").unwrap(),
+            holder: Holder::Group(GroupName::new("g").unwrap()),
+            entry: Bytes::copy_from_slice(&nth.to_be_bytes()),
+            epoch: 1,
+        };
+        let deliver = |nth| stories.deliver(&token(nth), &message, Timestamp::from_millis(7));
+        deliver(0);
+        for nth in 1..5000 {
+            deliver(nth);
+            stories.end(&token(nth));
+            let order = stories.0.lock().order.len();
+            assert!(order <= 2 * 2 + SLACK, "{order} are in the order");
+        }
+        assert!(stories.of(&token(0)).is_some(), "the one that goes on is known");
+    }
 }
