@@ -10,6 +10,9 @@ use crate::error;
 /// How many batches are on their way at the same time: while one is being answered the next is on the wire.
 const RUNNERS: usize = 2;
 
+/// How many pieces are worth another batch beside one that is on its way; fewer wait for its answer, and for each other.
+const WORTH: usize = 64;
+
 /// Something that is done in batches.
 pub(crate) trait Job {
     /// How many pieces it is.
@@ -30,12 +33,14 @@ pub(crate) struct Batches<J> {
 #[derive(Debug)]
 struct State<J> {
     waiting: VecDeque<J>,
+    /// How many they are.
+    pieces: usize,
     runners: usize,
 }
 
 impl<J> Default for Batches<J> {
     fn default() -> Self {
-        Self { state: Mutex::new(State { waiting: VecDeque::new(), runners: 0 }) }
+        Self { state: Mutex::new(State { waiting: VecDeque::new(), pieces: 0, runners: 0 }) }
     }
 }
 
@@ -55,8 +60,9 @@ impl<J: Job> Batches<J> {
         if state.waiting.len() >= MOST_WAITING {
             return Err(error::busy());
         }
+        state.pieces += job.pieces();
         state.waiting.push_back(job);
-        let start = state.runners < RUNNERS;
+        let start = state.runners == 0 || state.runners < RUNNERS && state.pieces >= WORTH;
         state.runners += usize::from(start);
         Ok(start)
     }
@@ -64,25 +70,33 @@ impl<J: Job> Batches<J> {
     /// The next batch, without what was given up; without one the runner ends.
     pub(crate) fn next(&self) -> Option<Vec<J>> {
         let mut state = self.state.lock();
-        let (mut pieces, mut bytes) = (0, 0);
-        let mut batch = Vec::new();
-        while let Some(job) = state.waiting.front() {
-            if !job.is_awaited() {
-                state.waiting.pop_front();
-                continue;
-            }
-            pieces += job.pieces();
-            bytes += job.bytes();
-            if !batch.is_empty() && (pieces > MOST.0 || bytes > MOST.1) {
-                break;
-            }
-            batch.extend(state.waiting.pop_front());
-        }
+        let alone = state.runners == 1;
+        let batch = if alone || state.pieces >= WORTH { state.take() } else { Vec::new() };
         if batch.is_empty() {
             state.runners -= 1;
             return None;
         }
         Some(batch)
+    }
+}
+
+impl<J: Job> State<J> {
+    fn take(&mut self) -> Vec<J> {
+        let (mut pieces, mut bytes) = (0, 0);
+        let mut batch = Vec::new();
+        while let Some(job) = self.waiting.front() {
+            let is_awaited = job.is_awaited();
+            if is_awaited {
+                pieces += job.pieces();
+                bytes += job.bytes();
+                if !batch.is_empty() && (pieces > MOST.0 || bytes > MOST.1) {
+                    break;
+                }
+            }
+            self.pieces = self.pieces.saturating_sub(job.pieces());
+            batch.extend(self.waiting.pop_front().filter(|_| is_awaited));
+        }
+        batch
     }
 }
 
@@ -114,16 +128,31 @@ mod tests {
     }
 
     #[test]
+    fn little_waits_for_the_batch_that_is_on_its_way() {
+        let batches = Batches::default();
+        assert!(batches.add((1, 1)).unwrap());
+        assert_eq!(batches.next().unwrap().len(), 1);
+        for _ in 1..WORTH {
+            assert!(!batches.add((1, 1)).unwrap(), "less is not worth a batch");
+        }
+        assert!(batches.add((1, 1)).unwrap(), "as much is");
+        assert_eq!(batches.next().unwrap().len(), WORTH);
+        assert!(!batches.add((1, 1)).unwrap());
+        assert!(batches.next().is_none(), "one runner goes on");
+        assert_eq!(batches.next().unwrap().len(), 1);
+        assert!(batches.next().is_none());
+        assert!(batches.add((1, 1)).unwrap(), "the last one has ended");
+    }
+
+    #[test]
     fn what_waits_goes_together_within_bounds() {
         let batches = Batches::default();
         let started = [(500, 1), (10, 1), (0, 1), (10, 1), (1, MOST.1 * 2), (1, 1)]
             .map(|job| batches.add(job).unwrap());
         assert_eq!(started, [true, true, false, false, false, false]);
-        let mut sizes = Vec::new();
-        while let Some(batch) = batches.next() {
-            sizes.push(batch.len());
-        }
-        assert_eq!(sizes, [2, 1, 1, 1][..], "{sizes:?}");
+        // Two runners, and each ends once.
+        let sizes: Vec<_> = (0..6).map(|_| batches.next().map_or(0, |batch| batch.len())).collect();
+        assert_eq!(sizes, [2, 0, 1, 1, 1, 0][..], "{sizes:?}");
         assert!(batches.add((1, 1)).unwrap(), "the runner has ended");
     }
 }
