@@ -10,8 +10,9 @@ use crate::error;
 /// How many batches are on their way at the same time: while one is being answered the next is on the wire.
 const RUNNERS: usize = 2;
 
-/// How many pieces are worth another batch beside one that is on its way; fewer wait for its answer, and for each other.
-const WORTH: usize = 64;
+/// How many pieces, or bytes, are worth another batch beside one that is on its way; fewer wait for its answer, and for each
+/// other.
+const WORTH: (usize, usize) = (64, 1 << 16);
 
 /// Something that is done in batches.
 pub(crate) trait Job {
@@ -33,14 +34,15 @@ pub(crate) struct Batches<J> {
 #[derive(Debug)]
 struct State<J> {
     waiting: VecDeque<J>,
-    /// How many they are.
+    /// How many pieces and bytes they are.
     pieces: usize,
+    bytes: usize,
     runners: usize,
 }
 
 impl<J> Default for Batches<J> {
     fn default() -> Self {
-        Self { state: Mutex::new(State { waiting: VecDeque::new(), pieces: 0, runners: 0 }) }
+        Self { state: Mutex::new(State { waiting: VecDeque::new(), pieces: 0, bytes: 0, runners: 0 }) }
     }
 }
 
@@ -61,8 +63,9 @@ impl<J: Job> Batches<J> {
             return Err(error::busy());
         }
         state.pieces += job.pieces();
+        state.bytes += job.bytes();
         state.waiting.push_back(job);
-        let start = state.runners == 0 || state.runners < RUNNERS && state.pieces >= WORTH;
+        let start = state.runners == 0 || state.runners < RUNNERS && state.is_worth_it();
         state.runners += usize::from(start);
         Ok(start)
     }
@@ -71,7 +74,7 @@ impl<J: Job> Batches<J> {
     pub(crate) fn next(&self) -> Option<Vec<J>> {
         let mut state = self.state.lock();
         let alone = state.runners == 1;
-        let batch = if alone || state.pieces >= WORTH { state.take() } else { Vec::new() };
+        let batch = if alone || state.is_worth_it() { state.take() } else { Vec::new() };
         if batch.is_empty() {
             state.runners -= 1;
             return None;
@@ -81,6 +84,10 @@ impl<J: Job> Batches<J> {
 }
 
 impl<J: Job> State<J> {
+    const fn is_worth_it(&self) -> bool {
+        self.pieces >= WORTH.0 || self.bytes >= WORTH.1
+    }
+
     fn take(&mut self) -> Vec<J> {
         let (mut pieces, mut bytes) = (0, 0);
         let mut batch = Vec::new();
@@ -94,6 +101,7 @@ impl<J: Job> State<J> {
                 }
             }
             self.pieces = self.pieces.saturating_sub(job.pieces());
+            self.bytes = self.bytes.saturating_sub(job.bytes());
             batch.extend(self.waiting.pop_front().filter(|_| is_awaited));
         }
         batch
@@ -132,14 +140,16 @@ mod tests {
         let batches = Batches::default();
         assert!(batches.add((1, 1)).unwrap());
         assert_eq!(batches.next().unwrap().len(), 1);
-        for _ in 1..WORTH {
+        for _ in 1..WORTH.0 {
             assert!(!batches.add((1, 1)).unwrap(), "less is not worth a batch");
         }
         assert!(batches.add((1, 1)).unwrap(), "as much is");
-        assert_eq!(batches.next().unwrap().len(), WORTH);
-        assert!(!batches.add((1, 1)).unwrap());
+        assert_eq!(batches.next().unwrap().len(), WORTH.0);
+        assert!(!batches.add((1, WORTH.1 - 1)).unwrap());
         assert!(batches.next().is_none(), "one runner goes on");
-        assert_eq!(batches.next().unwrap().len(), 1);
+        assert!(batches.add((1, 1)).unwrap(), "so many bytes are worth one too");
+        assert_eq!(batches.next().unwrap().len(), 2);
+        assert!(batches.next().is_none());
         assert!(batches.next().is_none());
         assert!(batches.add((1, 1)).unwrap(), "the last one has ended");
     }
@@ -152,7 +162,7 @@ mod tests {
         assert_eq!(started, [true, true, false, false, false, false]);
         // Two runners, and each ends once.
         let sizes: Vec<_> = (0..6).map(|_| batches.next().map_or(0, |batch| batch.len())).collect();
-        assert_eq!(sizes, [2, 0, 1, 1, 1, 0][..], "{sizes:?}");
+        assert_eq!(sizes, [2, 1, 1, 0, 1, 0][..], "{sizes:?}");
         assert!(batches.add((1, 1)).unwrap(), "the runner has ended");
     }
 }
