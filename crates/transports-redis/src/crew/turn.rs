@@ -30,6 +30,9 @@ const MOST_CHUNK: usize = 256;
 /// How many messages of a group may wait for an earlier one of their key before nothing new is taken.
 const MOST_PARKED: usize = 10_000;
 
+/// What is added to a lease when it is told: both clocks round down, and no lease may end early.
+const ROUNDED: Duration = Duration::from_millis(5);
+
 /// How many leases are told of at once.
 const MOST_STARTS: usize = 1000;
 
@@ -343,7 +346,8 @@ impl State {
             };
             if told_by <= now && plan.starts.len() < MOST_STARTS {
                 held.told = true;
-                plan.starts.push((id, held.epoch, held.until.saturating_duration_since(now), true));
+                let left = held.until.saturating_duration_since(now) + ROUNDED;
+                plan.starts.push((id, held.epoch, left, true));
             } else {
                 self.since = Some(self.since.map_or(told_by, |since| since.min(told_by)));
                 self.starts.push_back((id, told_by));
