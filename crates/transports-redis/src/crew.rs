@@ -1,5 +1,6 @@
 //! A group or named consumer on this node: who of it is here, what they hold, and the task that takes messages for them.
 
+mod plan;
 mod reclaim;
 mod seat;
 mod turn;
