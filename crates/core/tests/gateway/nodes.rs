@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use busgate_conformance::{Overlay, overlaid};
 use busgate_core::{
     AckMode, AckSecret, AckStatus, ErrorKind, EventConfig, EventName, Gateway, GatewayConfig, Message, Nack,
-    Receipt, Result, Session, SettleAction, SubscribeOptions, SubscribeRequest, Subscription, Transport,
+    Outbound, Receipt, Result, Session, SettleAction, SubscribeOptions, SubscribeRequest, Subscription,
+    Transport,
 };
 use tokio::time::Instant;
 
@@ -85,19 +86,30 @@ async fn one_at_a_time(node: &Gateway) -> Session {
     subscribe(node, SubscribeRequest { max_in_flight: Some(1), ..pool() }).await
 }
 
+/// A worker that holds the first of two messages, and the delivery.
+async fn with_a_full_window(node: &Gateway) -> (Session, Outbound) {
+    publish(node, "e", "one").await;
+    publish(node, "e", "two").await;
+    let mut session = one_at_a_time(node).await;
+    let first = next(&mut session).await;
+    session.handed_off();
+    (session, first)
+}
+
+/// The next message comes, and long before any lease is over.
+async fn at_once(session: &mut Session, expected: &str) {
+    let settled = Instant::now();
+    assert_eq!(next_text(session).await, expected);
+    assert!(settled.elapsed() < Duration::from_millis(100), "{:?}", settled.elapsed());
+}
+
 /// What `action` through another node does: the next message comes at once, long before the lease is over.
 async fn frees(action: SettleAction, status: AckStatus) {
     let [a, b] = two().await;
-    publish(&a, "e", "one").await;
-    publish(&a, "e", "two").await;
-    let mut session = one_at_a_time(&a).await;
-    let first = next(&mut session).await;
-    session.handed_off();
+    let (mut session, first) = with_a_full_window(&a).await;
     quiet(&mut session, ACK_WAIT / 10).await;
     assert_eq!(settle(&b, &first, action).await, status);
-    let settled = Instant::now();
-    assert_eq!(next_text(&mut session).await, "two");
-    assert!(settled.elapsed() < Duration::from_millis(100), "{:?}", settled.elapsed());
+    at_once(&mut session, "two").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,15 +131,12 @@ async fn a_reject_through_another_node_frees_the_window() {
 #[tokio::test(start_paused = true)]
 async fn an_extension_through_another_node_keeps_the_window_taken() {
     let [a, b] = two().await;
-    publish(&a, "e", "one").await;
-    publish(&a, "e", "two").await;
-    let mut session = one_at_a_time(&a).await;
-    let first = next(&mut session).await;
-    session.handed_off();
+    let (mut session, first) = with_a_full_window(&a).await;
     assert_eq!(settle(&b, &first, SettleAction::Extend(4 * ACK_WAIT)).await, AckStatus::Extended);
     quiet(&mut session, 3 * ACK_WAIT).await;
+    assert_eq!(session.in_flight(), 1, "the clock of the window runs on with the lease's");
     assert_eq!(ack(&b, &first).await, AckStatus::Acked);
-    assert_eq!(next_text(&mut session).await, "two");
+    at_once(&mut session, "two").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,9 +221,8 @@ async fn what_comes_while_a_message_is_under_way_goes_into_the_next() {
     session.handed_off();
     let acks = outbounds.iter().map(|outbound| ack(&b, outbound));
     futures_util::future::join_all(acks).await;
-    while session.in_flight() > 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    tokio::time::sleep(ACK_WAIT / 10).await;
+    assert_eq!(session.in_flight(), 0);
     let [published, ..] = counting.counts();
     assert!(published <= 5, "{published} messages for 100 acks at about the same time");
 }
@@ -224,11 +232,7 @@ async fn what_comes_while_a_message_is_under_way_goes_into_the_next() {
 async fn notes_that_make_no_sense_change_nothing() {
     let transport = memory();
     let [a, b] = two_over(Arc::clone(&transport), true).await;
-    publish(&a, "e", "one").await;
-    publish(&a, "e", "two").await;
-    let mut session = one_at_a_time(&a).await;
-    let first = next(&mut session).await;
-    session.handed_off();
+    let (mut session, first) = with_a_full_window(&a).await;
     quiet(&mut session, ACK_WAIT / 10).await;
     let unknown = [&[1][..], &[7; 24], &[0; 4]].concat();
     let overlong = [&[1][..], &vec![0; 28 * 100_000]].concat();
@@ -238,7 +242,7 @@ async fn notes_that_make_no_sense_change_nothing() {
     }
     quiet(&mut session, ACK_WAIT / 10).await;
     assert_eq!(ack(&b, &first).await, AckStatus::Acked);
-    assert_eq!(next_text(&mut session).await, "two");
+    at_once(&mut session, "two").await;
 }
 
 #[tokio::test(start_paused = true)]
