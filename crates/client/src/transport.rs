@@ -152,6 +152,15 @@ impl Transport for RemoteTransport {
         convert::read_history(self.connection.call(Effect::None, rpc).await?)
     }
 
+    async fn find(&self, event: &EventName, place: &Cursor) -> Result<Option<Arc<Message>>> {
+        let request = convert::lookup_request(event, place);
+        let rpc = |mut service: Service| {
+            let request = request.clone();
+            async move { service.get_message(request).await }
+        };
+        convert::read_lookup(self.connection.call(Effect::None, rpc).await?)
+    }
+
     fn passed(&self, reader: &Cursor, message: &Cursor) -> Result<Passed> {
         Position::passed(reader, message)
     }

@@ -13,7 +13,7 @@ pub(crate) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let kind = input.byte();
     let bytes = input.rest();
-    match kind % 10 {
+    match kind % 11 {
         0 => same(
             bytes,
             |read| convert::register(&read),
@@ -27,7 +27,12 @@ pub(crate) fn run(bytes: &[u8]) {
         6 => same(bytes, convert::ack, convert::ack_request),
         7 => same(bytes, convert::consume, convert::consume_frame),
         8 => same(bytes, |read| convert::detail(&read), |event| convert::detail_request(&event)),
-        _ => history(bytes),
+        9 => history(bytes),
+        _ => same(
+            bytes,
+            |read| convert::lookup(&read),
+            |(event, place)| convert::lookup_request(&event, &place),
+        ),
     }
 }
 

@@ -28,7 +28,10 @@ pub use self::{
         register_request, unregister, unregister_request,
     },
     health::{health, health_request, read_health},
-    history::{history, history_answer, history_request, read_history},
+    history::{
+        history, history_answer, history_request, lookup, lookup_answer, lookup_request, read_history,
+        read_lookup,
+    },
     message::{Received, message, read_message},
     publish::{
         batch, batch_answer, batch_request, publish, publish_request, published, read_batch_answer,

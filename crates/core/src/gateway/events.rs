@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{EventDetail, Gateway, History, HistoryRequest, Inner};
 use crate::{
-    Caller, Effect, Envelope, Error, EventConfig, EventInfo, EventName, Operation, Pattern, ReadRequest,
-    Result, Start,
+    Caller, Cursor, Effect, Envelope, Error, EventConfig, EventInfo, EventName, Operation, Pattern,
+    ReadRequest, Result, Start,
 };
 
 /// The most messages one page of history may have.
@@ -91,9 +91,7 @@ impl Gateway {
         inner.authorize_event(caller, Operation::Subscribe, event).await?;
         refuse_hidden(event)?;
         inner.check_start(&request.start)?;
-        if !inner.capabilities.replay {
-            return Err(Error::unsupported("this transport keeps no history"));
-        }
+        inner.check_history()?;
         if request.limit == 0 || request.limit > MAX_PAGE {
             return Err(Error::invalid(format!("limit must be 1 to {MAX_PAGE}")));
         }
@@ -103,6 +101,23 @@ impl Gateway {
         let envelope = |(cursor, message)| Arc::new(Envelope::new(event.clone(), message, cursor));
         let messages = page.messages.into_iter().map(envelope).collect();
         Ok(History { gap: page.gap, messages, next: page.next, end: page.end })
+    }
+
+    /// The message of an event whose own place `place` is, if it is held. Whoever may read the event may look it up.
+    ///
+    /// # Errors
+    /// `denied`, `not_found` for the event, `invalid` for a foreign cursor, `unsupported` without `replay`.
+    pub async fn find(
+        &self,
+        caller: &Caller,
+        event: &EventName,
+        place: &Cursor,
+    ) -> Result<Option<Arc<Envelope>>> {
+        let inner = &self.inner;
+        inner.authorize_event(caller, Operation::Subscribe, event).await?;
+        inner.check_history()?;
+        let found = inner.in_time(Effect::None, inner.transport.find(event, place)).await?;
+        Ok(found.map(|message| Arc::new(Envelope::new(event.clone(), message, place.clone()))))
     }
 }
 
@@ -117,6 +132,13 @@ impl Inner {
     pub(super) async fn matching(&self, pattern: &Pattern) -> Result<Vec<EventName>> {
         let events = self.in_time(Effect::None, self.transport.events()).await?;
         Ok(events.into_iter().map(|info| info.name).filter(|name| pattern.matches(name)).collect())
+    }
+
+    fn check_history(&self) -> Result<()> {
+        if self.capabilities.replay {
+            return Ok(());
+        }
+        Err(Error::unsupported("this transport keeps no history"))
     }
 
     pub(super) fn check_start(&self, start: &Start) -> Result<()> {

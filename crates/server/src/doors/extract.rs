@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
-use busgate_core::{Caller, Error, EventName, Pattern};
+use busgate_core::{Caller, Cursor, Error, EventName, Pattern};
 use http::request::Parts;
+use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 use crate::app::App;
@@ -45,9 +46,30 @@ impl<S: Send + Sync> FromRequestParts<S> for Target {
     }
 }
 
+/// The event and the cursor in the path.
+#[derive(Debug)]
+pub(crate) struct Place(pub(crate) EventName, pub(crate) Cursor);
+
+impl<S: Send + Sync> FromRequestParts<S> for Place {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let (event, cursor): (String, String) = path(parts, state).await?;
+        Ok(Self(EventName::new(event)?, Cursor::new(cursor)?))
+    }
+}
+
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, Problem> {
-    match Path::<String>::from_request_parts(parts, state).await {
-        Ok(Path(segment)) => Ok(segment),
+    path(parts, state).await
+}
+
+async fn path<T, S>(parts: &mut Parts, state: &S) -> Result<T, Problem>
+where
+    T: DeserializeOwned + Send,
+    S: Send + Sync,
+{
+    match Path::from_request_parts(parts, state).await {
+        Ok(Path(segments)) => Ok(segments),
         Err(_) => Err(Problem(Error::invalid("the path is not UTF-8"))),
     }
 }

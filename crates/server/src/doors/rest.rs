@@ -41,6 +41,7 @@ pub(crate) fn public(app: &Arc<App>, more: Router) -> Router {
         .route("/v1/events/{name}", get(events::describe))
         .route("/v1/events/{name}/messages", post(publish::route))
         .route("/v1/events/{name}/messages", get(history::page))
+        .route("/v1/events/{name}/messages/{cursor}", get(history::message))
         .route("/v1/events/{name}/messages:batch", post(batch::publish))
         .route("/v1/events/{name}/stream", get(sse::stream))
         .route("/v1/ack", post(ack::settle))

@@ -4,8 +4,8 @@ use busgate_core::{ErrorKind, HARD_MAX_PAYLOAD_BYTES, MAX_PAGE, MAX_PAGE_BYTES};
 use busgate_wire::{
     convert,
     proto::event::v1::{
-        DescribeRequest, EventConfig, GetEventRequest, ReadMessagesRequest, ReadMessagesResponse,
-        RegisterEventRequest, StartPosition,
+        DescribeRequest, EventConfig, GetEventRequest, GetMessageRequest, ReadMessagesRequest,
+        ReadMessagesResponse, RegisterEventRequest, StartPosition, UnregisterEventRequest,
     },
 };
 use tonic::Code;
@@ -141,5 +141,41 @@ async fn a_bad_page_is_told_by_the_table() {
     ] {
         let answer = client.read_messages(by(CLERK, request.clone())).await;
         assert_eq!(failure(answer), expected, "{request:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_message_is_looked_up_by_its_own_cursor() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.with_messages(3).await;
+    let held = convert::read_history(page(&mut client, of_orders()).await).unwrap();
+    let lookup = |cursor: &str| GetMessageRequest { event: "orders".into(), cursor: cursor.into() };
+    for (cursor, message) in &held.messages {
+        let answer = soon(client.get_message(lookup(cursor.as_str()))).await.unwrap().into_inner();
+        assert_eq!(convert::read_lookup(answer).unwrap().as_ref(), Some(message));
+    }
+    let nobodys = page(&mut client, ReadMessagesRequest { limit: Some(1), ..of_orders() }).await;
+    client.unregister_event(UnregisterEventRequest { name: "orders".into() }).await.unwrap();
+    gateway.register("orders").await;
+    let answer = client.get_message(lookup(&nobodys.next_cursor)).await.unwrap().into_inner();
+    assert_eq!(convert::read_lookup(answer).unwrap(), None, "a message of an earlier life");
+}
+
+#[tokio::test]
+async fn a_bad_look_up_is_told_by_the_table() {
+    let gateway = Gateway::configured(KEYS).await;
+    let mut client = gateway.client().await;
+    gateway.register("orders").await;
+    gateway.register("stock").await;
+    let place = client.publish(by(SHOP, draft("orders", "x"))).await.unwrap().into_inner().cursor;
+    let invalid = (Code::InvalidArgument, ErrorKind::Invalid);
+    for (event, cursor, expected) in [
+        ("orders", "not~ours", invalid),
+        ("orders", "", invalid),
+        ("orders.*", &place, invalid),
+        ("stock", &place, (Code::PermissionDenied, ErrorKind::Denied)),
+    ] {
+        let request = GetMessageRequest { event: event.into(), cursor: cursor.into() };
+        assert_eq!(failure(client.get_message(by(CLERK, request)).await), expected, "{event} {cursor}");
     }
 }

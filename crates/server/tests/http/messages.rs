@@ -147,6 +147,28 @@ async fn history_is_read_page_by_page() {
 }
 
 #[tokio::test]
+async fn one_message_is_looked_up_by_its_cursor() {
+    let gate = Gate::open().await;
+    gate.register("a").await;
+    gate.register("b").await;
+    for text in ["1", "2"] {
+        gate.publish("a", text).await;
+    }
+    let page = gate.get(MESSAGES).await.expect(200);
+    for held in page["messages"].as_array().unwrap() {
+        let path = format!("{MESSAGES}/{}", held["cursor"].as_str().unwrap());
+        assert_eq!(gate.get(&path).await.expect(200), *held);
+        gate.get(&format!("{path}?x=1")).await.expect_problem(400, "invalid");
+    }
+    let theirs = page["next"].as_str().unwrap();
+    gate.get(&format!("/v1/events/b/messages/{theirs}")).await.expect_problem(400, "invalid");
+    gate.get(&format!("/v1/events/c/messages/{theirs}")).await.expect_problem(404, "not_found");
+    gate.call("DELETE", "/v1/events/a").send().await.expect(200);
+    gate.register("a").await;
+    gate.get(&format!("{MESSAGES}/{theirs}")).await.expect_problem(404, "not_found");
+}
+
+#[tokio::test]
 async fn what_a_later_version_will_do_is_refused_and_not_described() {
     let gate = Gate::open().await;
     gate.register("a").await;

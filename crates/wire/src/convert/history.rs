@@ -1,9 +1,10 @@
-//! History: what an event holds, page by page.
+//! History: what an event holds, page by page and message by message.
 
 use std::sync::Arc;
 
 use busgate_core::{
-    Cursor, EventName, History, HistoryRequest, MAX_PAGE, Outbound, Page, ReadRequest, Result, Start,
+    Cursor, Envelope, EventName, History, HistoryRequest, MAX_PAGE, Message, Outbound, Page, ReadRequest,
+    Result, Start,
 };
 
 use super::{
@@ -47,11 +48,8 @@ pub fn history_request(event: &EventName, request: &ReadRequest) -> proto::ReadM
 /// Writes a page.
 #[must_use]
 pub fn history_answer(page: &History) -> proto::ReadMessagesResponse {
-    let write = |envelope: &Arc<_>| {
-        message(&Outbound { envelope: Arc::clone(envelope), attempt: 1, ack_id: None }, None)
-    };
     proto::ReadMessagesResponse {
-        messages: page.messages.iter().map(write).collect(),
+        messages: page.messages.iter().map(held).collect(),
         gap: page.gap.as_ref().map(write_gap),
         next_cursor: page.next.to_string(),
         end: page.end,
@@ -72,13 +70,46 @@ pub fn read_history(response: proto::ReadMessagesResponse) -> Result<Page> {
     })
 }
 
+/// Reads a request for one message.
+///
+/// # Errors
+/// `invalid` for a bad name or cursor.
+pub fn lookup(request: &proto::GetMessageRequest) -> Result<(EventName, Cursor)> {
+    Ok((EventName::new(&request.event)?, Cursor::new(&request.cursor)?))
+}
+
+/// Writes a request for one message.
+#[must_use]
+pub fn lookup_request(event: &EventName, place: &Cursor) -> proto::GetMessageRequest {
+    proto::GetMessageRequest { event: event.to_string(), cursor: place.to_string() }
+}
+
+/// Writes the message that was found, if one was.
+#[must_use]
+pub fn lookup_answer(found: Option<&Arc<Envelope>>) -> proto::GetMessageResponse {
+    proto::GetMessageResponse { message: found.map(held) }
+}
+
+/// Reads the message that was found, if one was.
+///
+/// # Errors
+/// `invalid` for a malformed message.
+pub fn read_lookup(response: proto::GetMessageResponse) -> Result<Option<Arc<Message>>> {
+    response.message.map(|found| read_message(found).map(|read| Arc::new(read.message))).transpose()
+}
+
+/// A message that nobody has to settle.
+fn held(envelope: &Arc<Envelope>) -> proto::Message {
+    message(&Outbound { envelope: Arc::clone(envelope), attempt: 1, ack_id: None }, None)
+}
+
 fn size(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
 mod tests {
-    use busgate_core::{Envelope, Gap, Message, MessageId, Timestamp};
+    use busgate_core::{Gap, MessageId, Timestamp};
     use prost::Message as _;
 
     use super::*;
@@ -133,6 +164,27 @@ mod tests {
             let read = read_history(proto::ReadMessagesResponse::decode(&bytes[..]).unwrap()).unwrap();
             assert_eq!(read.messages, [(cursor("c1"), Arc::new(sent.clone()))]);
             assert_eq!((read.gap, read.next, read.end), (gap.clone(), cursor("c1"), gap.is_none()));
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_looked_up_arrives_or_its_absence_does() {
+        let (place, sent) = (cursor("c1"), Arc::new(Message::new(MessageId::new("m").unwrap(), "x")));
+        let asked = lookup(&lookup_request(&event(), &place)).unwrap();
+        assert_eq!(asked, (event(), place.clone()));
+        let envelope = Arc::new(Envelope::new(event(), Arc::clone(&sent), place));
+        for (found, expected) in [(Some(&envelope), Some(sent)), (None, None)] {
+            let bytes = lookup_answer(found).encode_to_vec();
+            let read = read_lookup(proto::GetMessageResponse::decode(&bytes[..]).unwrap()).unwrap();
+            assert_eq!(read, expected);
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_no_cursor_is_refused() {
+        for bad in ["", "a b"] {
+            let request = proto::GetMessageRequest { event: "orders".into(), cursor: bad.into() };
+            assert!(lookup(&request).is_err(), "{bad:?}");
         }
     }
 }

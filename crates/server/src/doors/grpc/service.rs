@@ -7,11 +7,12 @@ use busgate_wire::{
     convert::{self, Described},
     proto::event::v1::{
         AckRequest, AckResponse, ConsumeRequest, ConsumeResponse, DescribeRequest, DescribeResponse,
-        GetEventRequest, GetEventResponse, HealthRequest, HealthResponse, ListEventsRequest,
-        ListEventsResponse, Message, PublishBatchRequest, PublishBatchResponse, PublishRequest,
-        PublishResponse, PublishStreamRequest, PublishStreamResponse, ReadMessagesRequest,
-        ReadMessagesResponse, RegisterEventRequest, RegisterEventResponse, SubscribeRequest,
-        UnregisterEventRequest, UnregisterEventResponse, event_service_server::EventService,
+        GetEventRequest, GetEventResponse, GetMessageRequest, GetMessageResponse, HealthRequest,
+        HealthResponse, ListEventsRequest, ListEventsResponse, Message, PublishBatchRequest,
+        PublishBatchResponse, PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
+        ReadMessagesRequest, ReadMessagesResponse, RegisterEventRequest, RegisterEventResponse,
+        SubscribeRequest, UnregisterEventRequest, UnregisterEventResponse,
+        event_service_server::EventService,
     },
 };
 use futures_util::stream::BoxStream;
@@ -67,6 +68,12 @@ impl Service {
         let (caller, request) = call.open(request)?;
         let (event, request) = convert::history(&request)?;
         Ok(convert::history_answer(&self.app.gateway.history(&caller, &event, request).await?))
+    }
+
+    async fn found(&self, call: &Call, request: Request<GetMessageRequest>) -> Result<GetMessageResponse> {
+        let (caller, request) = call.open(request)?;
+        let (event, place) = convert::lookup(&request)?;
+        Ok(convert::lookup_answer(self.app.gateway.find(&caller, &event, &place).await?.as_ref()))
     }
 
     fn described(&self, call: &Call, request: Request<DescribeRequest>) -> Result<DescribeResponse> {
@@ -176,6 +183,11 @@ impl EventService for Service {
     async fn read_messages(&self, request: Request<ReadMessagesRequest>) -> Answer<ReadMessagesResponse> {
         let call = Call::new(&self.app, &request);
         call.answer(self.page(&call, request).await)
+    }
+
+    async fn get_message(&self, request: Request<GetMessageRequest>) -> Answer<GetMessageResponse> {
+        let call = Call::new(&self.app, &request);
+        call.answer(self.found(&call, request).await)
     }
 
     async fn ack(&self, request: Request<AckRequest>) -> Answer<AckResponse> {

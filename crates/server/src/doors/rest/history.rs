@@ -1,14 +1,15 @@
-//! `GET /v1/events/{name}/messages`: what is held, page by page, without a subscription.
+//! `GET /v1/events/{name}/messages…`: what is held, page by page or one by its cursor, without a subscription.
 
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
+use busgate_core::Error;
 use busgate_wire::{json, query::HistoryQuery};
 
 use super::{Answer, answer};
 use crate::{
     app::App,
-    doors::extract::{Authenticated, Event},
+    doors::extract::{Authenticated, Event, Place, no_options},
 };
 
 /// One page of what an event holds.
@@ -31,4 +32,26 @@ pub(super) async fn page(
 ) -> Answer {
     let request = HistoryQuery::parse(query.as_deref().unwrap_or_default())?.into_request()?;
     Ok(answer(&json::history_answer(&app.gateway.history(&caller, &event, request).await?)))
+}
+
+/// The message at a place of an event.
+#[utoipa::path(
+    get, path = "/v1/events/{name}/messages/{cursor}", tag = "messages", operation_id = "message",
+    params(
+        ("name" = String, Path, description = "the event", pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length = 200),
+        ("cursor" = String, Path, description = "the message's own cursor", pattern = "^[A-Za-z0-9_.:~-]+$", max_length = 512),
+    ),
+    responses((status = 200, description = "the message", body = json::MessageBody), (status = "default", response = super::Refusal)),
+)]
+pub(super) async fn message(
+    State(app): State<Arc<App>>,
+    Authenticated(caller): Authenticated,
+    Place(event, place): Place,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    no_options(query.as_deref())?;
+    let found = app.gateway.find(&caller, &event, &place).await?;
+    let found =
+        found.ok_or_else(|| Error::not_found(format!("event `{event}` holds no message at `{place}`")))?;
+    Ok(answer(&json::MessageBody::from(&*found)))
 }

@@ -60,6 +60,7 @@ pub(crate) struct Refusal(#[allow(dead_code, reason = "only its schema is used")
         super::publish::route,
         super::batch::publish,
         super::history::page,
+        super::history::message,
         super::ack::settle,
         super::health::health,
         super::health::alive,
