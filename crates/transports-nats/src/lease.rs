@@ -44,7 +44,7 @@ enum Plan {
     Held(Box<Entry>),
     /// Another may hold it.
     Doubtful(Box<Entry>, Stand),
-    /// Its lease has just run out: what it says stands when that is written down.
+    /// Its lease has just run out, or something else is being done with it: what it says stands when that is over.
     Later,
 }
 
@@ -115,7 +115,8 @@ impl Crew {
                     Plan::Doubtful(Box::new(entry), was)
                 }
             },
-            Stand::Ending { .. } => Plan::Later,
+            // An extension, or a try that may fail, is no end: what this one says may count yet.
+            Stand::Ending { .. } | Stand::Busy { .. } => Plan::Later,
             _ => Plan::Answer(Settled::Stale),
         }
     }
