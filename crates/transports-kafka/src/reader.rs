@@ -81,7 +81,9 @@ impl Reader {
         let mut tries = TRIES;
         loop {
             let (mut missed, mut from) = (None, next.clone());
-            let session = match self.parked(event, &next) {
+            let parked = self.parked(event, &next);
+            let goes_on = parked.is_some();
+            let session = match parked {
                 Some(session) => session,
                 None => {
                     let bounds = shared.asker.bounds(&event.topic, partitions(&next)).await?;
@@ -105,7 +107,9 @@ impl Reader {
             if tries > 0 && !holes.is_empty() && passed_by(shared, event, &holes, partitions(&next)).await? {
                 continue;
             }
-            return Ok(Chunk { missed, from, ..chunk });
+            // The end that a consumer reads to is as old as the first page that it read.
+            let end = chunk.end && (!goes_on || is_end(shared, event, &chunk.next).await?);
+            return Ok(Chunk { missed, from, end, ..chunk });
         }
     }
 
@@ -172,6 +176,12 @@ fn pass(next: &mut [i64], bounds: &[Bounds]) -> Option<u64> {
         *next = (*next).max(bounds.begin);
     }
     (missed > 0).then_some(missed)
+}
+
+/// Whether there is nothing beyond these offsets.
+async fn is_end(shared: &Shared, event: &Event, next: &[i64]) -> Result<bool> {
+    let ends = shared.asker.ends(&event.topic, partitions(next)).await?;
+    Ok(next.iter().zip(&ends).all(|(next, end)| next >= end))
 }
 
 /// Whether retention, and not compaction or a transaction, made one of these holes.
