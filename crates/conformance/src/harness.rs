@@ -50,6 +50,12 @@ pub trait Harness: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// How many bytes the entry of a token may have. A client's is the ack id of its gateway, which is longer than what a
+    /// back end needs.
+    fn longest_entry(&self) -> usize {
+        256
+    }
+
     /// How fast it is.
     fn pace(&self, time: Time) -> Pace {
         Pace::of(time)

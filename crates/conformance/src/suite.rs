@@ -147,6 +147,7 @@ macro_rules! suite {
                 a_nack_at_another_node_backs_off
                 another_node_rejects
                 the_last_attempt_may_fail_at_another_node
+                the_story_goes_from_node_to_node
                 a_group_spans_nodes
                 what_one_node_publishes_another_delivers
             }
@@ -164,6 +165,7 @@ macro_rules! suite {
                 an_empty_event_is_an_end_with_a_place
                 the_latest_reads_nothing_and_tells_the_end
                 reading_then_subscribing_has_no_hole
+                the_end_is_as_new_as_its_page
                 next_is_where_the_page_ended
                 reading_leases_nothing
             }
@@ -276,6 +278,7 @@ macro_rules! suite {
                 a_released_message_can_be_acked_until_it_is_taken
                 a_batch_settles_each_for_itself
                 the_same_token_twice_in_a_batch_settles_once
+                an_ack_beside_an_extension_counts
                 an_empty_batch_is_answered_with_nothing
                 a_large_batch_is_settled_whole
                 a_delivery_settles_itself

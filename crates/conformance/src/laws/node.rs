@@ -145,6 +145,35 @@ pub async fn the_last_attempt_may_fail_at_another_node(stage: Stage) -> Verdict 
     member.quiet_for(stage.pace().quiet).await
 }
 
+/// catches: a story of which each node tells only what it was told itself.
+pub async fn the_story_goes_from_node_to_node(stage: Stage) -> Verdict {
+    let Some(other) = other_node(&stage).await? else { return Ok(()) };
+    if !stage.capabilities().durable || !stage.claims(&LETTERS).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    let fail = |attempt: u32| {
+        let error = Some(format!("failure {attempt}"));
+        Verb::Nack(Nack { delay: Some(stage.pace().short), error })
+    };
+    let mut member = stage.subscribe(&event, ask::pool()?.tries(3)).await?;
+    stage.publish(&event, ["a"]).await?;
+    let first = token(&member.attempt("a", 1).await?)?;
+    ensure_eq!(other.settle(&first, fail(1)).await?, Settled::Nacked, "the nack at another node");
+    let second = token(&member.attempt("a", 2).await?)?;
+    ensure_eq!(stage.settle(&second, fail(2)).await?, Settled::Nacked, "the nack at its own node");
+    drop(member);
+    stage.left(&event).await?;
+    let mut member = other.subscribe(&event, ask::pool()?.tries(3)).await?;
+    let third = token(&member.attempt("a", 3).await?)?;
+    ensure_eq!(other.settle(&third, fail(3)).await?, Settled::Nacked, "the last nack");
+    let (_, letter) = only(letters(&stage, &event, 1).await?)?;
+    ensure_eq!(told(&letter, "attempts"), Some("3"), "the attempts");
+    ensure_eq!(told(&letter, "first-error"), Some("failure 1"), "the first error");
+    ensure_eq!(told(&letter, "last-error"), Some("failure 3"), "the last error");
+    Ok(())
+}
+
 /// catches: a group that is one group per node.
 pub async fn a_group_spans_nodes(stage: Stage) -> Verdict {
     let Some(other) = other_node(&stage).await? else { return Ok(()) };

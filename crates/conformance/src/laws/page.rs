@@ -127,6 +127,21 @@ pub async fn reading_then_subscribing_has_no_hole(stage: Stage) -> Verdict {
     rest.ack_all(["c", "d", "e"]).await
 }
 
+/// catches: an end that is as old as the page before it.
+pub async fn the_end_is_as_new_as_its_page(stage: Stage) -> Verdict {
+    if !stage.claims(&READING).await? {
+        return Ok(());
+    }
+    let event = stage.event().await?;
+    stage.publish(&event, ["a", "b", "c"]).await?;
+    let page = stage.page(&event, Start::Beginning, 2).await?;
+    stage.publish(&event, ["d"]).await?;
+    let rest = stage.read(&event, Start::After(page.next)).await?;
+    let rest: Vec<_> = rest.iter().map(|(_, message)| message.id.as_str()).collect();
+    ensure_eq!(rest, ["c", "d"], "what is read to the end");
+    Ok(())
+}
+
 /// catches: a page whose next place is not that of its last message.
 pub async fn next_is_where_the_page_ended(stage: Stage) -> Verdict {
     if !stage.claims(&READING).await? {

@@ -223,6 +223,22 @@ pub async fn the_same_token_twice_in_a_batch_settles_once(stage: Stage) -> Verdi
     Ok(())
 }
 
+/// catches: an ack that finds its lease busy with an extension, and is taken for stale.
+pub async fn an_ack_beside_an_extension_counts(stage: Stage) -> Verdict {
+    if !stage.claims(&[Claim::WorkerPool, Claim::Extend]).await? {
+        return Ok(());
+    }
+    let mut member = with_messages(&stage, &["a", "b", "c"]).await?;
+    for id in ["a", "b", "c"] {
+        let token = member.lease(id).await?;
+        let extend = stage.settle(&token, Verb::Extend(stage.pace().short));
+        let (extended, acked) = tokio::join!(extend, stage.settle(&token, Verb::Ack));
+        ensure_eq!(acked?, Settled::Acked, "the ack");
+        ensure_matches!(extended?, Settled::Extended | Settled::Stale, "the extension");
+    }
+    Ok(())
+}
+
 /// catches: an empty batch that is taken for a fault.
 pub async fn an_empty_batch_is_answered_with_nothing(stage: Stage) -> Verdict {
     ensure!(stage.transport().settle(Vec::new()).await.is_empty(), "an empty batch has answers");
