@@ -13,6 +13,9 @@ pub const OWN_PREFIX: char = '_';
 /// The prefix of dead-letter events: `_dlq.orders.created` holds what left `orders.created`.
 pub const DEAD_LETTER_PREFIX: &str = "_dlq.";
 
+/// The prefix of the events in which a node writes down for others what went wrong with an event's messages.
+pub(crate) const STORIES_PREFIX: &str = "_stories.";
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $check:path) => {
         $(#[$doc])*
@@ -120,6 +123,17 @@ impl EventName {
         }
         Self::new(format!("{DEAD_LETTER_PREFIX}{self}"))
     }
+
+    /// Whether it keeps what went wrong with another event's messages: nobody is shown it.
+    pub(crate) fn is_stories(&self) -> bool {
+        self.0.starts_with(STORIES_PREFIX)
+    }
+
+    /// The event that keeps what went wrong with this event's messages; its name may be that much longer than
+    /// [`MAX_NAME_BYTES`].
+    pub(crate) fn stories(&self) -> Result<Self> {
+        Self::new(format!("{STORIES_PREFIX}{self}"))
+    }
 }
 
 impl Default for GroupName {
@@ -199,13 +213,20 @@ fn check_length(what: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// The dead letters and the stories of the longest name need a name too.
+fn bare(text: &str) -> &str {
+    [DEAD_LETTER_PREFIX, STORIES_PREFIX]
+        .into_iter()
+        .find_map(|prefix| text.strip_prefix(prefix))
+        .unwrap_or(text)
+}
+
 fn is_segment(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 fn check_segments(what: &str, text: &str) -> Result<()> {
-    // The dead letters of the longest name need a name too.
-    check_length(what, text.strip_prefix(DEAD_LETTER_PREFIX).unwrap_or(text))?;
+    check_length(what, bare(text))?;
     if text.split('.').all(is_segment) {
         return Ok(());
     }
@@ -213,7 +234,7 @@ fn check_segments(what: &str, text: &str) -> Result<()> {
 }
 
 fn check_pattern(what: &str, text: &str) -> Result<()> {
-    check_length(what, text.strip_prefix(DEAD_LETTER_PREFIX).unwrap_or(text))?;
+    check_length(what, bare(text))?;
     let mut segments = text.split('.').peekable();
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
@@ -249,11 +270,12 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_name_has_dead_letters() {
+    fn the_longest_name_has_dead_letters_and_stories() {
         let longest = EventName::new("n".repeat(MAX_NAME_BYTES)).unwrap();
         let letters = longest.dead_letter().unwrap();
         assert!(Pattern::new(letters.as_str()).is_ok());
         assert!(letters.dead_letter().is_err());
+        assert!(longest.stories().unwrap().is_stories());
     }
 
     #[test]

@@ -5,23 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use busgate_brokers::{Kind, shared};
-use busgate_conformance::{Harness, Overlay, Stop, overlaid};
-use busgate_core::{Capabilities, DeadLetters, SystemClock, Transport};
+use busgate_conformance::{Harness, Stop};
+use busgate_core::{DeadLetters, SystemClock, Transport};
 use busgate_transports_redis::{RedisConfig, RedisTransport};
-
-/// A transport that does not claim to be durable: the dead letters that are added over one keep their stories in memory.
-#[derive(Debug)]
-struct Brief(Arc<dyn Transport>);
-
-impl Overlay for Brief {
-    fn beneath(&self) -> &Arc<dyn Transport> {
-        &self.0
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities { durable: false, ..self.0.capabilities() }
-    }
-}
 
 /// A node on a server that other tests use as well: the laws take event names of their own.
 #[derive(Debug)]
@@ -42,11 +28,7 @@ impl RedisHarness {
 
     async fn connect(&self) -> Arc<dyn Transport> {
         let transport = RedisTransport::connect(self.config.clone()).await.unwrap();
-        if self.buries {
-            DeadLetters::over(overlaid(Arc::new(Brief(transport))), SystemClock::shared())
-        } else {
-            transport
-        }
+        if self.buries { DeadLetters::over(transport, SystemClock::shared()) } else { transport }
     }
 }
 
@@ -62,9 +44,6 @@ impl Harness for RedisHarness {
 
     /// The node is stateless: what there is, is on the server. A killed one is dropped as it stands.
     async fn reopen(&self, previous: Arc<dyn Transport>, stop: Stop) -> Option<Arc<dyn Transport>> {
-        if self.buries {
-            return None;
-        }
         if stop == Stop::Close {
             previous.close().await.unwrap();
         }

@@ -1,54 +1,83 @@
 //! Dead letters and backoff for a transport that has none of its own.
 
+mod burial;
 mod entry;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod note;
+mod notes;
+mod past;
 mod stories;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 
 use self::{
     entry::Told,
-    stories::{Known, Stories, shortened},
+    note::{Note, Subject},
+    notes::Notes,
+    stories::Stories,
 };
-use super::{Origin, dead_letter};
 use crate::{
     Capabilities, Clock, ConsumerLag, Cursor, Delivery, Effect, Error, EventConfig, EventInfo, EventName,
     Health, Item, LeaseToken, Message, Nack, Page, Passed, ReadRequest, Reason, Receipt, Result, RetryPolicy,
-    Settled, Settlement, Story, SubscribeOptions, Subscription, Transport, Verb,
+    Settled, Settlement, SubscribeOptions, Subscription, Transport, Verb,
 };
 
-/// How long a message stays leased while its dead letter is written.
-const BURIAL: Duration = Duration::from_secs(30);
+/// What went wrong where nobody said what.
+const NO_REASON: &str = "nack without a reason";
 
 /// Gives a transport that lacks them dead letters and the backoff schedule.
 ///
 /// What another node needs for it rides in the lease's token: the attempt, the policy and the place. So any node buries
-/// what any other delivered; of what went wrong in earlier attempts each knows only what it was told itself. A dead
-/// letter is written before the message is acked, so that a crash between the two writes it again under the same id.
+/// what any other delivered. What went wrong in earlier attempts each node remembers of what it was told itself; and
+/// where the transport is durable and can be read again, a nack that says why is written down there as well, for the
+/// node that buries the message without having seen its beginning. A dead letter is written before the message is
+/// acked, so that a crash between the two writes it again under the same id.
 #[derive(Debug)]
 pub struct DeadLetters {
     inner: Arc<dyn Transport>,
     clock: Arc<dyn Clock>,
     stories: Stories,
+    notes: Notes,
 }
 
 /// What comes of a settlement before the transport is asked.
 enum Plan {
-    /// The transport is asked this, and its `Acked` means that.
-    Ask(LeaseToken, Verb, Settled),
+    /// The transport is asked.
+    Ask(Asked),
     /// It was answered already.
     Answered(Settled),
+}
+
+/// What the transport is asked instead of a settlement.
+struct Asked {
+    token: LeaseToken,
+    /// The message's own place, where it was buried.
+    place: Option<Cursor>,
+    verb: Verb,
+    /// What its `Acked` then means.
+    meaning: Settled,
+    /// What is written down before.
+    note: Option<Box<Note>>,
+}
+
+/// What is left to know of a settlement that the transport was asked.
+struct Pending {
+    token: LeaseToken,
+    place: Option<Cursor>,
+    is_final: bool,
+    meaning: Settled,
 }
 
 impl DeadLetters {
     /// Over `inner`, which does not claim `dead_letters`.
     #[must_use]
     pub fn over(inner: Arc<dyn Transport>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { inner, clock, stories: Stories::default() })
+        let notes = Notes::over(Arc::clone(&inner), Arc::clone(&clock));
+        Arc::new(Self { inner, clock, stories: Stories::default(), notes })
     }
 
     /// Takes in a delivery; `None` when its attempts were used up and it is a dead letter now.
@@ -63,112 +92,68 @@ impl DeadLetters {
         if delivery.attempt > policy.max_deliver {
             told.attempt = policy.max_deliver;
             if let Some(known) = self.stories.of(&token) {
-                self.bury(&token, &told, &known, Reason::MaxDeliver).await?;
+                self.bury(&token, &told, known, Reason::MaxDeliver).await?;
             }
             self.ask(&token, Verb::Ack).await?;
-            self.stories.end(&token);
+            self.forget(&token, Some(&told.cursor));
             return Ok(None);
         }
         let (message, cursor, attempt) = (Arc::clone(&delivery.message), delivery.cursor, delivery.attempt);
         Ok(Some(Delivery::leased(told.around(token), message, cursor, attempt, self)))
     }
 
-    /// Writes the dead letter; a message that is one already breeds no other.
-    async fn bury(&self, token: &LeaseToken, told: &Told, known: &Known, reason: Reason) -> Result<()> {
-        if token.event.is_dead_letter() {
-            tracing::warn!(event = %token.event, id = %known.message.id, "a dead letter died again");
-            return Ok(());
-        }
-        let origin = Origin { event: &token.event, holder: &token.holder, cursor: &told.cursor };
-        let story = Story {
-            offset: 0,
-            reason,
-            attempts: told.attempt,
-            first_error: known.first_error.clone(),
-            last_error: known.last_error.clone(),
-            first_delivered_at: told.first_delivered_at,
-        };
-        let letter = dead_letter(&known.message, origin, &story, self.clock.now());
-        let event = token.event.dead_letter()?;
-        self.inner.register(&event, &EventConfig::default()).await?;
-        self.inner.publish(&event, vec![letter]).await.into_iter().collect::<Result<Vec<_>>>()?;
-        Ok(())
-    }
-
-    /// The end of a message: its dead letter, if the token is still good.
-    async fn end(
-        &self,
-        token: LeaseToken,
-        told: &Told,
-        reason: Reason,
-        error: &str,
-        meaning: Settled,
-    ) -> Result<Plan> {
-        let here = self.stories.fail(&token, error);
-        // Nobody else may take it while its letter is written, and a stale token writes none.
-        if self.inner.capabilities().extend {
-            let held = self.ask(&token, Verb::Extend(BURIAL)).await?;
-            if held != Settled::Extended {
-                return Ok(Plan::Answered(held));
-            }
-        }
-        let known = match here {
-            Some(known) => Some(known),
-            None => self.found(&token, told, error).await?,
-        };
-        if let Some(known) = known {
-            self.bury(&token, told, &known, reason).await?;
-        } else {
-            tracing::warn!(event = %token.event, cursor = %told.cursor, "a message is gone before it died");
-        }
-        Ok(Plan::Ask(token, Verb::Ack, meaning))
-    }
-
-    /// What another node delivered, read again.
-    async fn found(&self, token: &LeaseToken, told: &Told, error: &str) -> Result<Option<Known>> {
-        let message = self.inner.find(&token.event, &told.cursor).await?;
-        let error = Some(shortened(error).to_owned());
-        Ok(message.map(|message| Known {
-            message,
-            first_delivered_at: told.first_delivered_at,
-            first_error: error.clone(),
-            last_error: error,
-        }))
-    }
-
-    async fn ask(&self, token: &LeaseToken, verb: Verb) -> Result<Settled> {
-        let asked = vec![Settlement { token: token.clone(), verb }];
-        self.inner.settle(asked).await.pop().unwrap_or_else(|| Err(no_answer()))
-    }
-
-    /// What the transport is asked instead, and what its `Acked` then means.
+    /// What the transport is asked instead.
     async fn plan(&self, settlement: Settlement) -> Result<Plan> {
         match settlement.verb {
             Verb::Reject { reason } => {
                 let (told, token) = Told::read(&settlement.token)?;
-                self.end(token, &told, Reason::Rejected, &reason, Settled::Rejected).await
+                self.end(token, told, Reason::Rejected, &reason, Settled::Rejected).await
             }
             Verb::Nack(nack) => {
                 let (told, token) = Told::read(&settlement.token)?;
-                let error = nack.error.as_deref().unwrap_or("nack without a reason");
+                let error = nack.error.as_deref().unwrap_or(NO_REASON);
                 if told.attempt >= told.max_deliver {
-                    return self.end(token, &told, Reason::MaxDeliver, error, Settled::Nacked).await;
+                    return self.end(token, told, Reason::MaxDeliver, error, Settled::Nacked).await;
                 }
-                self.stories.fail(&token, error);
+                let note = self.note(&token, &told, nack.error.as_deref());
+                self.stories.fail(&token, told.attempt, error);
                 let delay = Some(nack.delay.unwrap_or_else(|| told.delay()));
-                Ok(Plan::Ask(token, Verb::Nack(Nack { delay, ..nack }), Settled::Acked))
+                let verb = Verb::Nack(Nack { delay, ..nack });
+                Ok(Plan::Ask(Asked { token, place: None, verb, meaning: Settled::Acked, note }))
             }
-            verb => Ok(Plan::Ask(Told::within(&settlement.token)?, verb, Settled::Acked)),
+            verb => {
+                let token = Told::within(&settlement.token)?;
+                Ok(Plan::Ask(Asked { token, place: None, verb, meaning: Settled::Acked, note: None }))
+            }
         }
     }
 
+    /// What is written down of a nack: nothing where nobody said why, so that plain nacks cost nothing more.
+    fn note(&self, token: &LeaseToken, told: &Told, error: Option<&str>) -> Option<Box<Note>> {
+        let error = error.filter(|_| self.notes.are_kept(&token.event) && !self.stories.is_stale(token))?;
+        Some(Box::new(Note {
+            subject: Subject::of(token, &told.cursor),
+            attempt: told.attempt,
+            error: error.to_owned(),
+            first_delivered_at: told.first_delivered_at,
+        }))
+    }
+
     /// What `Acked` meant, and the end of a story.
-    fn conclude(&self, token: &LeaseToken, is_final: bool, meaning: Settled, settled: Settled) -> Settled {
+    fn conclude(&self, asked: &Pending, settled: Settled) -> Settled {
         // A stale token says nothing of the delivery that came after it.
-        if is_final && settled != Settled::Stale {
-            self.stories.end(token);
+        if asked.is_final && settled != Settled::Stale {
+            self.forget(&asked.token, asked.place.as_ref());
         }
-        if settled == Settled::Acked { meaning } else { settled }
+        if settled == Settled::Acked { asked.meaning } else { settled }
+    }
+
+    /// The end of a story.
+    fn forget(&self, token: &LeaseToken, buried: Option<&Cursor>) {
+        self.stories.end(token);
+        if let Some(place) = buried {
+            self.notes.end(token, place);
+        }
     }
 }
 
@@ -187,11 +172,15 @@ impl Transport for DeadLetters {
     }
 
     async fn unregister(&self, event: &EventName) -> Result<()> {
-        self.inner.unregister(event).await
+        self.inner.unregister(event).await?;
+        self.notes.forget(event).await;
+        Ok(())
     }
 
     async fn events(&self) -> Result<Vec<EventInfo>> {
-        self.inner.events().await
+        let mut events = self.inner.events().await?;
+        events.retain(|info| !info.name.is_stories());
+        Ok(events)
     }
 
     async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
@@ -240,23 +229,30 @@ impl Transport for DeadLetters {
     async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
         let mut plans = Vec::with_capacity(batch.len());
         let mut asked = Vec::with_capacity(batch.len());
+        let mut notes = Vec::new();
         for settlement in batch {
             plans.push(match self.plan(settlement).await {
-                Ok(Plan::Ask(token, verb, meaning)) => {
+                Ok(Plan::Ask(ask)) => {
+                    let Asked { token, place, verb, meaning, note } = ask;
+                    notes.extend(note.map(|note| (token.event.clone(), *note)));
                     let is_final = verb == Verb::Ack;
                     asked.push(Settlement { token: token.clone(), verb });
-                    Ok((Some((token, is_final)), meaning))
+                    Ok(Ok(Pending { token, place, is_final, meaning }))
                 }
-                Ok(Plan::Answered(settled)) => Ok((None, settled)),
+                Ok(Plan::Answered(settled)) => Ok(Err(settled)),
                 Err(error) => Err(error),
             });
         }
+        // Before: whoever gets a message next finds what is known of it.
+        self.notes.write(notes).await;
         let mut answers = self.inner.settle(asked).await.into_iter();
-        let conclude = |plan: Result<(Option<(LeaseToken, bool)>, Settled)>| {
-            let (asked, meaning) = plan?;
-            let Some((token, is_final)) = asked else { return Ok(meaning) };
+        let conclude = |plan: Result<Result<Pending, Settled>>| {
+            let asked = match plan? {
+                Ok(asked) => asked,
+                Err(answered) => return Ok(answered),
+            };
             let settled = answers.next().unwrap_or_else(|| Err(no_answer()))?;
-            Ok(self.conclude(&token, is_final, meaning, settled))
+            Ok(self.conclude(&asked, settled))
         };
         plans.into_iter().map(conclude).collect()
     }

@@ -8,7 +8,8 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::{EventName, Holder, LeaseToken, MAX_ERROR_BYTES, Message, Timestamp};
+use super::past::Past;
+use crate::{EventName, Holder, LeaseToken, Message, Timestamp};
 
 /// How many unsettled messages it remembers the story of.
 const MAX_STORIES: usize = 65_536;
@@ -23,9 +24,7 @@ type Place = (EventName, Holder, Bytes);
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) message: Arc<Message>,
-    pub(super) first_delivered_at: Timestamp,
-    pub(super) first_error: Option<String>,
-    pub(super) last_error: Option<String>,
+    pub(super) past: Past,
 }
 
 /// The stories of what is unsettled.
@@ -45,10 +44,9 @@ impl Stories {
         let place = place(token);
         if let Some((epoch, known)) = kept.known.get_mut(&place) {
             *epoch = token.epoch;
-            return known.first_delivered_at;
+            return known.past.first_delivered_at;
         }
-        let message = Arc::clone(message);
-        let known = Known { message, first_delivered_at: now, first_error: None, last_error: None };
+        let known = Known { message: Arc::clone(message), past: Past::since(now) };
         kept.order.push_back(place.clone());
         kept.known.insert(place, (token.epoch, known));
         kept.bound();
@@ -56,13 +54,16 @@ impl Stories {
     }
 
     /// What is known of the delivery that `token` is of, with one more error.
-    pub(super) fn fail(&self, token: &LeaseToken, error: &str) -> Option<Known> {
+    pub(super) fn fail(&self, token: &LeaseToken, attempt: u32, error: &str) -> Option<Known> {
         let mut kept = self.0.lock();
         let (_, known) = kept.known.get_mut(&place(token)).filter(|(epoch, _)| *epoch == token.epoch)?;
-        let error = shortened(error);
-        known.first_error.get_or_insert_with(|| error.to_owned());
-        known.last_error = Some(error.to_owned());
+        known.past.fail(attempt, error);
         Some(known.clone())
+    }
+
+    /// Whether the message was delivered here again since `token`.
+    pub(super) fn is_stale(&self, token: &LeaseToken) -> bool {
+        self.0.lock().known.get(&place(token)).is_some_and(|(epoch, _)| *epoch != token.epoch)
     }
 
     /// What is known of the message.
@@ -87,11 +88,6 @@ impl Kept {
             self.order.retain(|place| self.known.contains_key(place));
         }
     }
-}
-
-/// The beginning of an error, as a dead letter tells it.
-pub(super) fn shortened(error: &str) -> &str {
-    error.get(..error.floor_char_boundary(MAX_ERROR_BYTES)).unwrap_or_default()
 }
 
 fn place(token: &LeaseToken) -> Place {
