@@ -17,3 +17,21 @@ mod log {
 
     busgate_conformance::suite!(real, Remote::over_log());
 }
+
+mod redis {
+    use crate::harness::Remote;
+
+    busgate_conformance::suite!(real, Remote::over(busgate_brokers::Kind::Redis70));
+}
+
+mod nats {
+    use crate::harness::Remote;
+
+    busgate_conformance::suite!(real, Remote::over(busgate_brokers::Kind::Nats215));
+}
+
+mod kafka {
+    use crate::harness::Remote;
+
+    busgate_conformance::suite!(real, Remote::over(busgate_brokers::Kind::Kafka));
+}

@@ -2,8 +2,8 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use busgate::{Config, Server, Sources};
-use busgate_core::{Clock, Transport};
+use busgate::{Config, Server, Sources, TransportUrl};
+use busgate_core::{Clock, EventConfig, Transport};
 use busgate_transports_log::{LogConfig, LogTransport};
 use busgate_transports_memory::{MemoryConfig, MemoryTransport};
 
@@ -37,6 +37,12 @@ impl Gateway {
     pub(crate) async fn log(directory: &Path, clock: &Arc<dyn Clock>) -> Self {
         let config = LogConfig { clock: Arc::clone(clock), ..LogConfig::new(directory) };
         Self::over(LogTransport::open(config).await.unwrap()).await
+    }
+
+    /// A node of its own on the broker at `url`.
+    pub(crate) async fn broker(url: &str, clock: &Arc<dyn Clock>) -> Self {
+        let url: TransportUrl = url.parse().unwrap();
+        Self::over(url.open(Arc::clone(clock), &EventConfig::default()).await.unwrap()).await
     }
 
     pub(crate) fn url(&self) -> String {

@@ -1,4 +1,4 @@
-//! What the suite plays on: a client, TCP, and a gateway over memory or the log.
+//! What the suite plays on: a client, TCP, and a gateway over memory, the log or a broker.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,9 +7,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use busgate_brokers::{Kind, shared};
 use busgate_client::{ClosePolicy, RemoteTransport};
 use busgate_conformance::{Harness, Pace, Stop, Time};
-use busgate_core::{Clock, SystemClock, Transport};
+use busgate_core::{Clock, MessageId, SystemClock, Transport};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
@@ -24,29 +25,42 @@ pub(crate) struct Remote {
     clock: Arc<dyn Clock>,
     directory: Mutex<Option<TempDir>>,
     gateways: Mutex<Vec<Gateway>>,
-    durable: bool,
+    beneath: Beneath,
+}
+
+/// What the gateways are over.
+#[derive(Debug)]
+enum Beneath {
+    Memory,
+    Log,
+    /// The broker at this URL, with names that no other test has.
+    Broker(String),
 }
 
 impl Remote {
     pub(crate) fn over_memory() -> Self {
-        Self::new(false)
+        Self::new(Beneath::Memory)
     }
 
     pub(crate) fn over_log() -> Self {
-        Self::new(true)
+        Self::new(Beneath::Log)
     }
 
-    fn new(durable: bool) -> Self {
+    pub(crate) fn over(broker: Kind) -> Self {
+        Self::new(Beneath::Broker(format!("{}?prefix=t{}.", shared(broker), MessageId::generate())))
+    }
+
+    fn new(beneath: Beneath) -> Self {
         let (directory, gateways) = (Mutex::default(), Mutex::default());
-        Self { clock: SystemClock::shared(), directory, gateways, durable }
+        Self { clock: SystemClock::shared(), directory, gateways, beneath }
     }
 
     async fn start(&self) -> Gateway {
-        if !self.durable {
-            return Gateway::memory().await;
+        match &self.beneath {
+            Beneath::Memory => Gateway::memory().await,
+            Beneath::Log => Gateway::log(&self.fresh_directory(), &self.clock).await,
+            Beneath::Broker(url) => Gateway::broker(url, &self.clock).await,
         }
-        let path = self.fresh_directory();
-        Gateway::log(&path, &self.clock).await
     }
 
     fn fresh_directory(&self) -> PathBuf {
@@ -75,12 +89,12 @@ impl Harness for Remote {
 
     /// Another node over the same back end, and a client of that one.
     async fn open_second(&self, _: &Arc<dyn Transport>) -> Option<Arc<dyn Transport>> {
-        let beside = {
-            let first = self.gateways.lock().pop().unwrap();
-            let beside = first.beside().await;
-            self.gateways.lock().push(first);
-            beside
+        let first = self.gateways.lock().pop().unwrap();
+        let beside = match &self.beneath {
+            Beneath::Broker(_) => self.start().await,
+            Beneath::Memory | Beneath::Log => first.beside().await,
         };
+        self.gateways.lock().push(first);
         Some(self.client(beside).await)
     }
 
@@ -106,6 +120,9 @@ impl Harness for Remote {
                 Gateway::log(&copy, &self.clock).await
             }
             (Stop::Kill, None) => {
+                if matches!(self.beneath, Beneath::Broker(_)) {
+                    gateway.settle_down().await;
+                }
                 drop(gateway);
                 self.start().await
             }
@@ -118,12 +135,22 @@ impl Harness for Remote {
         true
     }
 
+    fn longest_entry(&self) -> usize {
+        512
+    }
+
     fn pace(&self, time: Time) -> Pace {
         // A lease starts when the gateway hands the message off, and anew when the program gets it a twentieth of the lease
         // after the client did, or later. What it took on its way, on a busy machine, is all that a lease may be short by.
         let pace = Pace::of(time);
         // The back ends play more seeds in suites of their own.
-        let seeds = (if self.durable { 1 } else { 2 }, 1);
-        Pace { early: pace.early + pace.short / 5, seeds, ..pace }
+        let seeds = (if matches!(self.beneath, Beneath::Memory) { 2 } else { 1 }, 1);
+        let pace = Pace { early: pace.early + pace.short / 5, seeds, ..pace };
+        match self.beneath {
+            Beneath::Memory | Beneath::Log => pace,
+            // It looks for leases that ran out every so often, and is on the same machine as everybody who asks it.
+            // Volume is the back ends' own to show: here each ack of a small window is a round trip through all of it.
+            Beneath::Broker(_) => Pace { slack: pace.slack * 3, many: 200, ..pace },
+        }
     }
 }
