@@ -1,7 +1,7 @@
 //! What went wrong with the messages that this node delivered.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, hash_map::Entry},
     sync::Arc,
 };
 
@@ -11,11 +11,9 @@ use parking_lot::Mutex;
 use super::past::Past;
 use crate::{EventName, Holder, LeaseToken, Message, Timestamp};
 
-/// How many unsettled messages it remembers the story of.
+/// How many unsettled messages it remembers the story of. Beyond, which one is forgotten is left open: keeping them in
+/// order would cost every delivery more than the map itself.
 const MAX_STORIES: usize = 65_536;
-
-/// How many stories that ended stay in the order at least.
-const SLACK: usize = 256;
 
 /// A message, as one group sees it.
 type Place = (EventName, Holder, Bytes);
@@ -34,23 +32,25 @@ pub(super) struct Stories(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     known: HashMap<Place, (u64, Known)>,
-    order: VecDeque<Place>,
 }
 
 impl Stories {
     /// A message goes out; answers when this node first delivered it.
     pub(super) fn deliver(&self, token: &LeaseToken, message: &Arc<Message>, now: Timestamp) -> Timestamp {
         let mut kept = self.0.lock();
-        let place = place(token);
-        if let Some((epoch, known)) = kept.known.get_mut(&place) {
-            *epoch = token.epoch;
-            return known.past.first_delivered_at;
+        match kept.known.entry(place(token)) {
+            Entry::Occupied(entry) => {
+                let (epoch, known) = entry.into_mut();
+                *epoch = token.epoch;
+                known.past.first_delivered_at
+            }
+            Entry::Vacant(entry) => {
+                let known = Known { message: Arc::clone(message), past: Past::since(now) };
+                entry.insert((token.epoch, known));
+                kept.bound(token);
+                now
+            }
         }
-        let known = Known { message: Arc::clone(message), past: Past::since(now) };
-        kept.order.push_back(place.clone());
-        kept.known.insert(place, (token.epoch, known));
-        kept.bound();
-        now
     }
 
     /// What is known of the delivery that `token` is of, with one more error.
@@ -78,14 +78,11 @@ impl Stories {
 }
 
 impl Kept {
-    fn bound(&mut self) {
-        while self.known.len() > MAX_STORIES {
-            let Some(oldest) = self.order.pop_front() else { break };
-            self.known.remove(&oldest);
-        }
-        // Most stories end soon: what is left of them would fill the caches, and more.
-        if self.order.len() > 2 * self.known.len() + SLACK {
-            self.order.retain(|place| self.known.contains_key(place));
+    /// Forgets another story than that of `newest` where there are too many.
+    fn bound(&mut self, newest: &LeaseToken) {
+        if self.known.len() > MAX_STORIES {
+            let other = self.known.keys().find(|(.., entry)| *entry != newest.entry).cloned();
+            other.and_then(|place| self.known.remove(&place));
         }
     }
 }
@@ -99,24 +96,28 @@ mod tests {
     use super::*;
     use crate::{GroupName, MessageId};
 
+    fn token(number: usize) -> LeaseToken {
+        let (event, holder) = (EventName::new("orders").unwrap(), Holder::Group(GroupName::default()));
+        LeaseToken { event, holder, entry: number.to_string().into(), epoch: 1 }
+    }
+
     #[test]
-    fn stories_that_ended_are_not_kept() {
+    fn they_are_bounded_and_the_newest_is_among_them() {
         let stories = Stories::default();
-        let message = Arc::new(Message::new(MessageId::new("m").unwrap(), "body"));
-        let token = |nth: u32| LeaseToken {
-            event: EventName::new("orders").unwrap(),
-            holder: Holder::Group(GroupName::new("g").unwrap()),
-            entry: Bytes::copy_from_slice(&nth.to_be_bytes()),
-            epoch: 1,
-        };
-        let deliver = |nth| stories.deliver(&token(nth), &message, Timestamp::from_millis(7));
-        deliver(0);
-        for nth in 1..5000 {
-            deliver(nth);
-            stories.end(&token(nth));
-            let order = stories.0.lock().order.len();
-            assert!(order <= 2 * 2 + SLACK, "{order} are in the order");
+        let message = Arc::new(Message::new(MessageId::generate(), ""));
+        for number in 0..MAX_STORIES + 100 {
+            stories.deliver(&token(number), &message, Timestamp::default());
+            assert!(stories.of(&token(number)).is_some(), "{number}");
         }
-        assert!(stories.of(&token(0)).is_some(), "the one that goes on is known");
+        assert_eq!(stories.0.lock().known.len(), MAX_STORIES);
+    }
+
+    #[test]
+    fn a_story_that_ended_is_not_kept() {
+        let stories = Stories::default();
+        let message = Arc::new(Message::new(MessageId::generate(), ""));
+        stories.deliver(&token(1), &message, Timestamp::default());
+        stories.end(&token(1));
+        assert!(stories.0.lock().known.is_empty());
     }
 }
