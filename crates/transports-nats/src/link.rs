@@ -76,7 +76,7 @@ impl Link {
                     }
                     _ => ErrorKind::Unavailable,
                 };
-                let text = format!("no connection to {config}: {}", error.kind());
+                let text = format!("no connection to {config}: {error}");
                 return Err(Error::new(kind, text).with_source(error));
             }
             Err(_) => return Err(Error::unavailable(format!("no connection to {config} in time"))),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use busgate_core::{Effect, Error, ErrorKind, EventName};
 use redis::{ErrorKind as Kind, RedisError, ServerErrorKind};
 
+use crate::config::RedisConfig;
+
 /// When to try again while the server is away.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -22,6 +24,12 @@ pub(crate) fn taken_over() -> Error {
 
 pub(crate) fn unreachable(message: impl Into<std::sync::Arc<str>>) -> Error {
     Error::unavailable(message).with_retry_after(RETRY_AFTER)
+}
+
+/// Why there is no connection at all, by what lies beneath.
+pub(crate) fn unconnected(config: &RedisConfig, error: Error) -> Error {
+    let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+    unreachable(format!("no connection to {config}: {cause}")).with_source(error)
 }
 
 pub(crate) fn busy() -> Error {

@@ -270,10 +270,11 @@ impl Link {
 
 /// Nothing was asked for yet, so nothing has happened, whatever goes wrong.
 async fn attempt(config: &RedisConfig) -> Result<Connection> {
-    let late = || error::unreachable("redis does not answer");
+    let late = || error::unreachable(format!("no connection to {config} in time"));
     let connected = timeout(config.connect_timeout, connect(config)).await.unwrap_or_else(|_| Err(late()));
     connected.map_err(|error| match error.kind() {
         ErrorKind::Timeout => late(),
+        ErrorKind::Unavailable => error::unconnected(config, error),
         _ => error.with_effect(Effect::None),
     })
 }

@@ -16,8 +16,11 @@ async fn refusal(url: &str) -> busgate_core::Error {
 #[tokio::test]
 async fn nobody_there_is_unavailable_at_once() {
     let asked = Instant::now();
-    let error = refusal(&format!("redis://127.0.0.1:{}", free_port().unwrap())).await;
+    let nobody = format!("redis://127.0.0.1:{}", free_port().unwrap());
+    let error = refusal(&nobody).await;
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    let told = error.message();
+    assert!(told.contains(&nobody) && told.contains("refused"), "neither where nor why: {told}");
     assert!(asked.elapsed() < Duration::from_secs(5));
 }
 
