@@ -1,6 +1,7 @@
 //! Records as messages and messages as records: the payload as it is, everything else in headers.
 
 use std::{
+    borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
@@ -23,6 +24,8 @@ pub(crate) const TIME: &str = "busgate-time";
 pub(crate) const OWN: &str = "busgate-";
 /// What a metadata key that would be taken for a header of ours is written after.
 const META: &str = "busgate-meta-";
+/// What a metadata key is written after that has a NUL in it, at which a header's name would end: percent-encoded.
+const CODED: &str = "busgate-meta%-";
 /// What headers of the machinery of groups begin with.
 pub(crate) const MACHINERY: &str = "busgate-x-";
 /// What headers begin with that NATS reads: they are as much ours, so that a message can go from broker to broker.
@@ -59,11 +62,7 @@ pub(crate) fn headers(message: &Message) -> OwnedHeaders {
         headers = headers.insert(Header { key: CONTENT_TYPE, value: Some(kind) });
     }
     for (key, value) in &message.metadata {
-        headers = if is_ours(key) {
-            headers.insert(Header { key: &format!("{META}{key}"), value: Some(value) })
-        } else {
-            headers.insert(Header { key, value: Some(value) })
-        };
+        headers = headers.insert(Header { key: &header_of(key), value: Some(value) });
     }
     headers
 }
@@ -89,32 +88,64 @@ pub(crate) fn draft<'a>(topic: &'a str, partition: i32, message: &'a Message, no
 /// The message that a record holds, whoever wrote it.
 pub(crate) fn message(record: &BorrowedMessage<'_>) -> Message {
     let place = Place::of(record);
-    let (mut id, mut source, mut content_type) = (None, String::new(), None);
-    let mut time = record.timestamp().to_millis();
-    let mut metadata = Metadata::new();
-    for header in record.headers().into_iter().flat_map(readable) {
+    let told = read(record.headers().into_iter().flat_map(readable));
+    let time = told.time.or_else(|| record.timestamp().to_millis());
+    Message {
+        id: told.id.unwrap_or_else(|| native_id(place)),
+        source: told.source,
+        payload: Bytes::copy_from_slice(record.payload().unwrap_or_default()),
+        metadata: told.metadata,
+        timestamp: time.map(Timestamp::from_millis).unwrap_or_default(),
+        key: record.key().map(|key| String::from_utf8_lossy(key).into_owned()),
+        content_type: told.content_type,
+    }
+}
+
+/// What the headers of a record tell.
+#[derive(Debug, Default)]
+struct Told {
+    id: Option<MessageId>,
+    source: String,
+    content_type: Option<String>,
+    time: Option<i64>,
+    metadata: Metadata,
+}
+
+fn read<'a>(headers: impl Iterator<Item = Header<'a, &'a [u8]>>) -> Told {
+    let mut told = Told::default();
+    for header in headers {
         let Some(value) = header.value.and_then(|value| std::str::from_utf8(value).ok()) else { continue };
         match header.key {
-            ID => id = MessageId::new(value).ok(),
-            TIME => time = value.parse().ok().or(time),
-            SOURCE => value.clone_into(&mut source),
-            key if key.eq_ignore_ascii_case(CONTENT_TYPE) => content_type = Some(value.to_owned()),
+            ID => told.id = MessageId::new(value).ok(),
+            TIME => told.time = value.parse().ok().or(told.time),
+            SOURCE => value.clone_into(&mut told.source),
+            key if key.eq_ignore_ascii_case(CONTENT_TYPE) => told.content_type = Some(value.to_owned()),
             "" => {}
             // What travels with the machinery of groups is not the publisher's.
             key if key.starts_with(MACHINERY) => {}
-            key => {
-                metadata.insert(key.strip_prefix(META).unwrap_or(key).to_owned(), value.to_owned());
-            }
+            key => drop(told.metadata.insert(key_of(key), value.to_owned())),
         }
     }
-    Message {
-        id: id.unwrap_or_else(|| native_id(place)),
-        source,
-        payload: Bytes::copy_from_slice(record.payload().unwrap_or_default()),
-        metadata,
-        timestamp: time.map(Timestamp::from_millis).unwrap_or_default(),
-        key: record.key().map(|key| String::from_utf8_lossy(key).into_owned()),
-        content_type,
+    told
+}
+
+/// The header of a metadata key: itself where it can stand there and is none of ours.
+fn header_of(key: &str) -> Cow<'_, str> {
+    if key.contains('\0') {
+        let coded = key.replace('%', "%25").replace('\0', "%00");
+        Cow::Owned(format!("{CODED}{coded}"))
+    } else if is_ours(key) {
+        Cow::Owned(format!("{META}{key}"))
+    } else {
+        Cow::Borrowed(key)
+    }
+}
+
+/// The metadata key of a header.
+fn key_of(header: &str) -> String {
+    match header.strip_prefix(CODED) {
+        Some(coded) => coded.replace("%00", "\0").replace("%25", "%"),
+        None => header.strip_prefix(META).unwrap_or(header).to_owned(),
     }
 }
 
@@ -145,6 +176,8 @@ fn is_ours(key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn pairs(message: &Message) -> Vec<(String, String)> {
@@ -174,6 +207,41 @@ mod tests {
             "plain",
         ];
         assert_eq!(keys, wanted);
+    }
+
+    proptest! {
+        /// The headers are librdkafka's own, which ends a name at a NUL.
+        #[test]
+        fn metadata_reads_back(
+            metadata in prop::collection::btree_map("(?s).{1,12}", "(?s).{0,12}", 0..6),
+            nul in "\0?%?(00|25)?\0?",
+            ours in "(?i:busgate-(meta%?-)?|nats-|content-type)[a-z%\0]{0,4}",
+        ) {
+            let mut message = Message::new(MessageId::new("a").unwrap(), "x");
+            message.metadata = metadata;
+            for odd in [nul, ours].into_iter().filter(|key| !key.is_empty()) {
+                message.metadata.insert(odd, "v\r\n\0 é".into());
+            }
+            let written = headers(&message);
+            let told = read(readable(written.as_borrowed()));
+            prop_assert_eq!((told.id, told.metadata), (Some(message.id), message.metadata));
+        }
+
+        /// Whatever a native client writes is no more than left out.
+        #[test]
+        fn any_headers_are_read(
+            pairs in prop::collection::vec(
+                ("(busgate-(id|time|source|meta%?-|x-)|content-type)?(?s).{0,6}", prop::collection::vec(any::<u8>(), 0..12)),
+                0..8,
+            ),
+        ) {
+            let mut written = OwnedHeaders::new();
+            for (key, value) in &pairs {
+                written = written.insert(Header { key, value: Some(value) });
+            }
+            let told = read(readable(written.as_borrowed()));
+            prop_assert!(told.metadata.len() <= pairs.len() && !told.metadata.contains_key(""));
+        }
     }
 
     #[test]
