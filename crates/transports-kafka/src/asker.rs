@@ -119,9 +119,14 @@ impl Asker {
 
     /// How many partitions a topic has; `None` when it is not there.
     pub(crate) async fn partitions(&self, topic: &str) -> Result<Option<u16>> {
+        self.partitions_within(topic, self.0.timeout).await
+    }
+
+    /// The same, for whoever can't wait as long: nobody may be there to answer, and the question holds a thread.
+    pub(crate) async fn partitions_within(&self, topic: &str, time: Duration) -> Result<Option<u16>> {
         let topic = topic.to_owned();
         self.blocking(move |inner| {
-            let metadata = inner.client.fetch_metadata(Some(&topic), inner.timeout);
+            let metadata = inner.client.fetch_metadata(Some(&topic), time.min(inner.timeout));
             let metadata = metadata.map_err(|error| error::failed("the topic can't be looked at", error))?;
             let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
                 return Ok(None);

@@ -29,7 +29,11 @@ pub(crate) struct Clients {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Context {
     refusal: Arc<Mutex<Option<Code>>>,
+    trouble: Arc<Mutex<Option<String>>>,
 }
+
+/// How much is kept of what a client tells.
+const MAX_TROUBLE: usize = 300;
 
 impl Context {
     /// Why the broker refuses the connection, if it last did.
@@ -37,7 +41,17 @@ impl Context {
         *self.refusal.lock()
     }
 
-    fn note(&self, code: Code) {
+    /// What last kept a client from reaching a broker, in the words of librdkafka.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
+    }
+
+    fn note(&self, code: Code, reason: &str) {
+        if matches!(code, Code::BrokerTransportFailure | Code::Resolve | Code::SSL) {
+            // How long it took, and how often it was told, is of no interest.
+            let told = reason.split(" (after ").next().unwrap_or(reason);
+            *self.trouble.lock() = Some(told.chars().take(MAX_TROUBLE).collect());
+        }
         let refused = matches!(
             code,
             Code::Authentication
@@ -64,7 +78,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if let Some(code) = error.rdkafka_error_code() {
-            self.note(code);
+            self.note(code, reason);
         }
         tracing::debug!(%error, reason, "a client of kafka has trouble");
     }

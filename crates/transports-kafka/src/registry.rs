@@ -85,7 +85,8 @@ impl Registry {
     pub(crate) async fn open(&self, shared: &Shared) -> Result<()> {
         let config = vec![("cleanup.policy", "compact".to_owned())];
         let plan = Plan { name: self.topic.clone(), partitions: 1, config };
-        if shared.asker.partitions(&self.topic).await?.is_none() {
+        let found = shared.asker.partitions_within(&self.topic, shared.config.connect_timeout).await?;
+        if found.is_none() {
             shared.admin.create(&plan).await?;
             self.settle(shared, &self.topic).await?;
         }

@@ -121,7 +121,9 @@ impl Shared {
         match self.clients.context().refusal() {
             Some(code) => error::of_code("kafka refuses the connection", code).with_source(error),
             None if error.kind().is_transient() => {
-                Error::unavailable(format!("kafka at `{}` does not answer", self.config.servers))
+                let trouble = self.clients.context().trouble();
+                let why = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+                Error::unavailable(format!("kafka at `{}` does not answer{why}", self.config.servers))
                     .with_source(error)
             }
             None => error,

@@ -12,7 +12,7 @@ use rdkafka::{
     mocking::MockCluster,
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 mod support;
 
@@ -107,13 +107,32 @@ async fn a_broker_that_is_restarted_is_found_again_by_everyone() {
     two.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_broker_that_is_not_there_is_told_in_time() {
+#[test]
+fn a_broker_that_is_not_there_is_told_in_time() {
     let url = format!("kafka://127.0.0.1:{}?connect_timeout=1s", free_port().unwrap());
-    let config: KafkaConfig = url.parse().unwrap();
-    let error = timeout(Duration::from_secs(10), KafkaTransport::connect(config)).await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let error = refused_within(Duration::from_secs(4), &url);
     assert!(error.message().contains("127.0.0.1"), "{error}");
+    assert!(error.message().contains("refused"), "{error}");
+}
+
+#[test]
+fn a_host_that_takes_connections_and_says_nothing_is_told_in_time() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let error = refused_within(Duration::from_secs(4), &format!("kafka://{address}?connect_timeout=1s"));
+    assert!(error.message().contains(&address.to_string()), "{error}");
+}
+
+/// How connecting fails; the runtime, and all that still runs there, ends within the time as well.
+fn refused_within(time: Duration, url: &str) -> Error {
+    let asked = Instant::now();
+    let config: KafkaConfig = url.parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let error = runtime.block_on(KafkaTransport::connect(config)).unwrap_err();
+    drop(runtime);
+    assert!(asked.elapsed() < time, "told after {:?}", asked.elapsed());
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    error
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
