@@ -1,11 +1,19 @@
 //! What a node knows of one event.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU16, Ordering},
+    time::Duration,
+};
 
 use busgate_core::{Cursor, EventConfig, EventName, Gap, Places, Result};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::codec::Place;
+
+/// How long it is not looked again how many partitions there are, however many ask.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// One life of an event, as this node sees it.
 #[derive(Debug)]
@@ -25,6 +33,8 @@ pub(crate) struct Event {
     /// Ends with this life of the event.
     pub(crate) ended: CancellationToken,
     partitions: AtomicU16,
+    /// When it was last looked how many there are.
+    looked: Mutex<Option<Instant>>,
     /// Whether this node published to it since it was last looked at.
     published: AtomicBool,
     /// How often that was so, one time after the other.
@@ -43,6 +53,7 @@ impl Event {
             is_ours: false,
             ended: CancellationToken::new(),
             partitions: AtomicU16::new(partitions.max(1)),
+            looked: Mutex::default(),
             published: AtomicBool::new(false),
             waited: AtomicU16::new(0),
         }
@@ -56,6 +67,16 @@ impl Event {
     /// Takes in how many partitions there are: they only get more.
     pub(crate) fn see_partitions(&self, count: u16) {
         self.partitions.fetch_max(count, Ordering::Relaxed);
+    }
+
+    /// Whether it is time to look again how many there are; it says so once.
+    pub(crate) fn is_to_be_looked_at(&self, now: Instant) -> bool {
+        let mut looked = self.looked.lock();
+        let is_old = looked.is_none_or(|looked| now.saturating_duration_since(looked) >= FRESH);
+        if is_old {
+            *looked = Some(now);
+        }
+        is_old
     }
 
     /// Takes in that something was published to it.

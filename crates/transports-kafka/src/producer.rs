@@ -1,6 +1,7 @@
 //! The one producer of a node: idempotent, pipelined, and made anew after a fatal error.
 
 mod batch;
+mod known;
 mod partitioner;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -16,8 +17,11 @@ use rdkafka::{
     types::RDKafkaErrorCode as Code,
 };
 
-use self::batch::{Batch, Ticket};
 pub(crate) use self::{batch::Landing, partitioner::partition_of};
+use self::{
+    batch::{Batch, Ticket},
+    known::Known,
+};
 use crate::{
     clients::{Clients, Context, refused},
     codec::Place,
@@ -78,6 +82,7 @@ pub(crate) struct Producer {
     line: RwLock<Option<Arc<Line>>>,
     settings: ClientConfig,
     context: Deliveries,
+    known: Known,
     /// Ends what a producer that was replaced leaves behind.
     tasks: Tasks,
 }
@@ -86,7 +91,13 @@ impl Producer {
     pub(crate) fn new(clients: &Clients) -> Result<Self> {
         let (settings, context) = (clients.producer(), Deliveries(clients.context()));
         let line = Self::start(&settings, &context)?;
-        Ok(Self { line: RwLock::new(Some(line)), settings, context, tasks: Tasks::new() })
+        Ok(Self {
+            line: RwLock::new(Some(line)),
+            settings,
+            context,
+            known: Known::default(),
+            tasks: Tasks::new(),
+        })
     }
 
     fn start(settings: &ClientConfig, context: &Deliveries) -> Result<Arc<Line>> {
@@ -96,6 +107,21 @@ impl Producer {
 
     fn line(&self) -> Result<Arc<Line>> {
         self.line.read().clone().ok_or_else(error::closed)
+    }
+
+    /// How many of the `count` partitions of a topic records may be written to: what was added a moment ago the producer
+    /// does not know, and refuses. It is told to look.
+    pub(crate) fn writable(&self, topic: &str, count: u16) -> u16 {
+        let (writable, is_to_look) = self.known.writable(topic, count);
+        if is_to_look && let Ok(line) = self.line() {
+            let (known, topic) = (self.known.clone(), topic.to_owned());
+            self.tasks.spawn(async move {
+                let looked = tokio::task::spawn_blocking(move || known.look(&line, &topic));
+                // It can only fail when the runtime ends, and then nobody waits.
+                let _ = looked.await;
+            });
+        }
+        writable
     }
 
     /// Writes records, all at once; the answers are in their order, each for itself.
@@ -173,6 +199,7 @@ impl Producer {
             .ok()?;
         let old = current.replace(Arc::clone(&line));
         drop(current);
+        self.known.clear();
         self.end(old);
         Some(line)
     }

@@ -1,8 +1,9 @@
 //! Where a subscription or a read starts.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use busgate_core::{Cursor, Gap, Message, Places, Position, Result, Start};
+use tokio::time::Instant;
 
 use crate::{
     asker::Bounds,
@@ -11,6 +12,9 @@ use crate::{
     reader::Limit,
     shared::Shared,
 };
+
+/// How long is waited to hear how many partitions there are.
+const GROWTH: Duration = Duration::from_secs(1);
 
 /// A place to start, and what of the wish can't be had.
 #[derive(Debug)]
@@ -33,12 +37,26 @@ impl Shared {
     /// # Errors
     /// `invalid` for a cursor that is not one of this event, and as the broker says.
     pub(crate) async fn resolve(&self, event: &Arc<Event>, start: &Start) -> Result<Begun> {
+        self.look_for_growth(event).await;
         let (topic, partitions) = (event.topic.as_str(), event.partitions());
         match start {
             Start::Beginning => Ok(Begun::at(self.asker.begins(topic, partitions).await?)),
             Start::Latest => Ok(Begun::at(self.asker.ends(topic, partitions).await?)),
             Start::At(time) => Ok(Begun::at(self.asker.at(topic, partitions, *time).await?)),
             Start::After(cursor) => self.after(event, cursor).await,
+        }
+    }
+
+    /// Sees how many partitions there are by now; where that can't be told, as many as were there.
+    pub(crate) async fn look_for_growth(&self, event: &Event) {
+        if !event.is_to_be_looked_at(Instant::now()) {
+            return;
+        }
+        match self.asker.partitions_within(&event.topic, GROWTH).await {
+            Ok(found) => event.see_partitions(found.unwrap_or(0)),
+            Err(error) => {
+                tracing::debug!(%error, event = %event.name, "whether there are more partitions can't be told");
+            }
         }
     }
 
@@ -91,6 +109,9 @@ impl Shared {
         }
         let Some(own) = places.own.filter(|_| places.life == event.life) else { return Ok(None) };
         let Some(next) = untold(places.in_partition(own)) else { return Ok(None) };
+        if own >= event.partitions() {
+            self.look_for_growth(event).await;
+        }
         let bounds = self.asker.bounds(&event.topic, event.partitions()).await?;
         self.message_at(event, Place { partition: i32::from(own), offset: next - 1 }, &bounds).await
     }

@@ -31,6 +31,7 @@ impl Groups {
     ///
     /// What is read here is known exactly; of the rest the last commits tell.
     pub(crate) async fn lag(&self, event: &Arc<Event>) -> Result<Vec<ConsumerLag>> {
+        self.shared.look_for_growth(event).await;
         let ends = self.shared.asker.ends(&event.topic, event.partitions()).await?;
         let prefix = format!("{}{}/", self.shared.config.prefix, event.name);
         let named = blocking(&self.shared, move |shared| names(shared, &prefix)).await?;

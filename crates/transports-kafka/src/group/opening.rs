@@ -57,6 +57,7 @@ enum Begin {
 
 /// Begins the group, unless there is one.
 async fn begin(crew: &Arc<Crew>, client: &Arc<Client>, start: Option<Start>) -> Result<Begin> {
+    crew.shared.look_for_growth(&crew.event).await;
     let partitions: Vec<_> = (0..i32::from(crew.event.partitions())).collect();
     let (asked, by, shared) = (partitions.clone(), Arc::clone(client), Arc::clone(&crew.shared));
     let known = blocking(move || by.committed(&asked, &shared)).await?;

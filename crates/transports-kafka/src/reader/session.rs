@@ -1,6 +1,6 @@
 //! One consumer, and how far it has read for the pages of one event.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use busgate_core::{Message, Result};
 use rdkafka::{
@@ -40,8 +40,8 @@ pub(super) struct Session {
     ahead_bytes: usize,
     aimed: bool,
     parked: bool,
-    /// The topics whose leaders it knows.
-    known: HashSet<String>,
+    /// The topics whose leaders it knows, and of how many partitions.
+    known: HashMap<String, usize>,
     used: Instant,
 }
 
@@ -56,7 +56,7 @@ impl Session {
             ahead_bytes: 0,
             aimed: false,
             parked: false,
-            known: HashSet::new(),
+            known: HashMap::new(),
             used: Instant::now(),
         }
     }
@@ -90,10 +90,10 @@ impl Session {
     fn seek(&mut self, timeout: Duration) -> Result<()> {
         self.aimed = false;
         // A topic it does not know it would ask for within a second; one that is asked for it knows at once.
-        if !self.known.contains(&self.topic) {
+        if self.known.get(&self.topic).is_none_or(|known| *known < self.lanes.len()) {
             let found = self.client.fetch_metadata(Some(&self.topic), timeout);
             found.map_err(|error| error::failed("the event can't be read", error))?;
-            self.known.insert(self.topic.clone());
+            self.known.insert(self.topic.clone(), self.lanes.len());
         }
         let mut list = TopicPartitionList::new();
         for (partition, lane) in (0..).zip(&self.lanes) {

@@ -72,8 +72,9 @@ impl KafkaTransport {
         landing: Option<Landing>,
     ) -> Vec<Result<Place>> {
         let now = self.shared.now();
+        let count = self.shared.producer.writable(&event.topic, event.partitions());
         let drafts: Vec<Draft<'_>> = messages
-            .map(|message| codec::draft(&event.topic, self.partition(event, message, now), message, now))
+            .map(|message| codec::draft(&event.topic, self.partition(count, message, now), message, now))
             .collect();
         let places = self.shared.producer.send_and_tell(drafts, landing).await;
         event.set_published();
@@ -83,9 +84,8 @@ impl KafkaTransport {
         places
     }
 
-    /// Which partition a message belongs to.
-    fn partition(&self, event: &Event, message: &Message, now: Timestamp) -> i32 {
-        let count = event.partitions();
+    /// Which of the partitions a message belongs to.
+    fn partition(&self, count: u16, message: &Message, now: Timestamp) -> i32 {
         match (&message.key, self.shared.config.unkeyed) {
             (Some(key), _) => partition_of(key.as_bytes(), count),
             (None, Unkeyed::Publisher) if message.source.is_empty() => {

@@ -67,6 +67,8 @@ impl Pump {
         for (committed, shelved) in read {
             let Some(queue) = self.client.queue(committed.partition) else { continue };
             let partition = committed.partition;
+            // One that the topic got since: who follows it takes it on.
+            self.crew.event.see_partitions(u16::try_from(partition + 1).unwrap_or(0));
             self.serial += 1;
             let (offset, track) = self.track(&committed, shelved);
             from.push((partition, offset));
