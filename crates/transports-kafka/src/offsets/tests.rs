@@ -435,3 +435,33 @@ fn as_many_wait_as_are_promised_and_no_more() {
     assert!(group.delayed() <= MAX_ASIDE + 1000, "{} wait", group.delayed());
     assert!(shelf.floor(&group) > MAX_ASIDE as u64 * 9 / 10, "up to {} all is aside", shelf.floor(&group));
 }
+
+#[test]
+fn attempts_of_what_is_set_aside_go_on_with_the_next_owner() {
+    let mut world = World::new(&[0], 90);
+    // Delays that are equal would take no room.
+    let nack = |offset: u64| {
+        let delay = Some(Duration::from_millis(1000 + offset * 7919 % 10_000));
+        Verb::Nack(Nack { delay, error: None })
+    };
+    let all_fail = |world: &mut World| {
+        let mut attempts = BTreeMap::new();
+        while let Some(taken) = world.take() {
+            attempts.insert(taken.offset, taken.attempt);
+            world.settle(0, &nack(taken.offset));
+            world.commit();
+        }
+        world.pass(Duration::from_secs(12));
+        attempts
+    };
+    all_fail(&mut world);
+    let aside: Vec<_> = (0..MESSAGES).filter(|offset| world.shelf.covers(*offset)).collect();
+    assert!(!aside.is_empty(), "nothing was set aside");
+    all_fail(&mut world);
+    world.next_owner();
+    world.pass(Duration::ZERO);
+    let attempts = all_fail(&mut world);
+    for offset in aside {
+        assert_eq!(attempts.get(&offset), Some(&3), "{offset}");
+    }
+}
