@@ -27,8 +27,8 @@ const TICK: Duration = Duration::from_millis(5);
 
 /// Runs `law` on a fresh transport of `harness`; what [`crate::suite!`] writes into each test.
 ///
-/// By the real clock, a law that is broken while the machine stood still (for longer than a quarter of the pace's slack)
-/// says nothing about the transport, and is run again.
+/// By the real clock, a law that is broken while the machine stood still (for longer than a quarter of the pace's slack,
+/// or of its lease) says nothing about the transport, and is run again.
 ///
 /// # Errors
 /// When the law is broken, panics or does not end in time.
@@ -42,7 +42,7 @@ where
     loop {
         runs += 1;
         let pace = harness.pace(time);
-        let disturbed = pace.slack / 4;
+        let disturbed = pace.slack.min(pace.short) / 4;
         let (verdict, stood_still) = run_once(time, Arc::clone(&harness), pace, law);
         match verdict {
             Err(broken) if stood_still <= disturbed || runs == RUNS => return Err(broken.during(name)),
