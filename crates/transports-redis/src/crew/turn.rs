@@ -196,7 +196,9 @@ impl Crew {
             attempt: 1,
             message: Arc::new(message),
         });
-        let taken: Vec<_> = again.chain(fresh).collect();
+        let mut taken: Vec<_> = again.chain(fresh).collect();
+        // What came back is older than what is fresh; among the fresh, those with a key are told apart from the others.
+        taken.sort_by_key(|taken| taken.id);
         let mut state = self.state.lock();
         if state.life != plan.life {
             return;
