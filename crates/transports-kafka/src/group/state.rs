@@ -355,7 +355,7 @@ impl State {
                 continue;
             }
             is_changed = true;
-            if must_last(&outcome, &ask.verb) {
+            if must_last(&outcome) {
                 track.soil(now.at);
                 if !touched.contains(&(partition, track.serial)) {
                     touched.push((partition, track.serial));
@@ -382,11 +382,15 @@ impl State {
     }
 }
 
-/// What a crash must not take back. A lease that was extended or let go is one that runs out.
-fn must_last(outcome: &Outcome, verb: &Verb) -> bool {
+/// What a crash must not take back. A lease that was extended is one that runs out. One that was let go would run on with
+/// the next owner, and hold its message up.
+const fn must_last(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Stale | Outcome::Unknown | Outcome::Extended(_) => false,
-        Outcome::Released => matches!(verb, Verb::Release { counted: true }),
-        Outcome::Acked | Outcome::Nacked(_) | Outcome::Rejected(_) | Outcome::DeadLettered(_) => true,
+        Outcome::Released
+        | Outcome::Acked
+        | Outcome::Nacked(_)
+        | Outcome::Rejected(_)
+        | Outcome::DeadLettered(_) => true,
     }
 }
