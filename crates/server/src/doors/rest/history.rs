@@ -39,7 +39,7 @@ pub(super) async fn page(
     get, path = "/v1/events/{name}/messages/{cursor}", tag = "messages", operation_id = "message",
     params(
         ("name" = String, Path, description = "the event", pattern = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", max_length = 200),
-        ("cursor" = String, Path, description = "the message's own cursor", pattern = "^[A-Za-z0-9_.:~-]+$", max_length = 512),
+        ("cursor" = String, Path, description = "the message's own cursor", pattern = "^[A-Za-z0-9_.:~-]+$", max_length = 2048),
     ),
     responses((status = 200, description = "the message", body = json::MessageBody), (status = "default", response = super::Refusal)),
 )]
