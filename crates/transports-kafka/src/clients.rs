@@ -92,7 +92,9 @@ impl ConsumerContext for Context {}
 /// way, so this is how long that takes at most, where nothing else comes.
 const FOLLOW_WAIT_MS: u32 = 50;
 
-/// How much a fetch of ids waits for, within that time.
+/// How long a fetch of ids gathers, and how much: so late another node's ids are known. Who retries a publish through
+/// another node takes longer, and the broker is not asked once for every batch.
+const LEARN_WAIT_MS: u32 = 10;
 const LEARN_BYTES: &str = "1000000";
 
 impl Clients {
@@ -169,10 +171,11 @@ impl Clients {
 
     /// The settings of a consumer that follows topics for the ids in them: it need not have each at once.
     pub(crate) fn learner(&self) -> ClientConfig {
-        let mut settings = self.follower();
-        if self.config.dedup == Deduplication::Follow {
-            self.unless_asked(&mut settings, "fetch.min.bytes", LEARN_BYTES);
+        if self.config.dedup == Deduplication::Strict {
+            return self.follower();
         }
+        let mut settings = self.reader(LEARN_WAIT_MS);
+        self.unless_asked(&mut settings, "fetch.min.bytes", LEARN_BYTES);
         settings
     }
 
