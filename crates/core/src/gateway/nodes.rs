@@ -38,6 +38,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long nothing is told after it went wrong.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How often a message of notes is tried.
+const TRIES: usize = 3;
+
 /// How long a listener that was cut off waits: the first and the longest wait.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
@@ -108,7 +111,8 @@ impl Inner {
         let inner = Arc::clone(self);
         self.tasks.spawn(async move {
             while let Some(notes) = inner.nodes.take() {
-                if let Err(error) = inner.tell_now(&notes).await {
+                for _ in 0..TRIES {
+                    let Err(error) = inner.tell_now(&notes).await else { break };
                     debug!(%error, notes = notes.len(), "other nodes were not told what was settled here");
                     sleep(PAUSE).await;
                 }
