@@ -120,7 +120,8 @@ fn read<'a>(headers: impl Iterator<Item = Header<'a, &'a [u8]>>) -> Told {
             TIME => told.time = value.parse().ok().or(told.time),
             SOURCE => value.clone_into(&mut told.source),
             key if key.eq_ignore_ascii_case(CONTENT_TYPE) => told.content_type = Some(value.to_owned()),
-            "" => {}
+            // No key is empty: a native client may write one.
+            "" | META | CODED => {}
             // What travels with the machinery of groups is not the publisher's.
             key if key.starts_with(MACHINERY) => {}
             key => drop(told.metadata.insert(key_of(key), value.to_owned())),
