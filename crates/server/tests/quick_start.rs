@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long a step of a program may take on a busy machine.
@@ -61,14 +61,26 @@ impl Running {
         self.lines.recv_timeout(PATIENCE).expect("a line of output")
     }
 
-    /// Presses ctrl-c, and answers what was still written.
+    /// Presses ctrl-c once the program waits for it, and answers what was still written.
     fn interrupt(mut self) -> Vec<String> {
         let pid = self.child.id().to_string();
+        let began = Instant::now();
+        while !catches_interrupts(&pid) {
+            assert!(began.elapsed() < PATIENCE, "it does not wait for ctrl-c");
+            std::thread::yield_now();
+        }
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
         let rest: Vec<_> = self.lines.iter().collect();
         assert!(self.child.wait().unwrap().success());
         rest
     }
+}
+
+/// Whether a process has a handler for SIGINT, the second of the signals.
+fn catches_interrupts(pid: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() & 0b10 != 0
 }
 
 impl Drop for Running {
