@@ -26,6 +26,7 @@ mod limits;
 mod message;
 mod name;
 mod options;
+mod own_event;
 mod position;
 mod subscription;
 mod sync;

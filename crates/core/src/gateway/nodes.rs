@@ -23,6 +23,7 @@ use crate::{
     Verb,
     ack::Slot,
     hub::{Follow, Follower, Step},
+    own_event,
     sync::Mutex,
 };
 
@@ -46,6 +47,15 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 /// How far back a listener begins: for what was told while it came up or was away, and for clocks that differ.
 const BACK: Duration = Duration::from_secs(30);
+
+fn config() -> EventConfig {
+    EventConfig {
+        dedup_window: Some(Duration::ZERO),
+        retention_age: Some(2 * BACK),
+        retention_messages: Some(10_000),
+        ..EventConfig::default()
+    }
+}
 
 /// What is kept for one node's talk with the others.
 #[derive(Debug, Default)]
@@ -121,37 +131,11 @@ impl Inner {
     }
 
     async fn tell_now(&self, notes: &[Note]) -> Result<()> {
-        let told = self.publish_notes(notes).await;
-        if !is_missing(&told) {
-            return told;
-        }
-        self.register_notes().await?;
-        self.publish_notes(notes).await
-    }
-
-    async fn publish_notes(&self, notes: &[Note]) -> Result<()> {
-        let event = EventName::known(EVENT);
         let mut message = Message::new(crate::MessageId::generate(), Note::write(notes));
         message.timestamp = self.clock.now();
-        let call = async { self.transport.publish(&event, vec![message]).await.into_iter().collect() };
-        let receipts: Vec<_> = super::in_time(PATIENCE, Effect::Unknown, call).await?;
-        debug_assert_eq!(receipts.len(), 1);
-        Ok(())
-    }
-
-    /// Makes the event known, with a configuration of its own; another version's is as good.
-    async fn register_notes(&self) -> Result<()> {
-        let config = EventConfig {
-            dedup_window: Some(Duration::ZERO),
-            retention_age: Some(2 * BACK),
-            retention_messages: Some(10_000),
-            ..EventConfig::default()
-        };
-        let event = EventName::known(EVENT);
-        match self.in_time(Effect::Unknown, self.transport.register(&event, &config)).await {
-            Err(error) if error.kind() != ErrorKind::Exists => Err(error),
-            _ => Ok(()),
-        }
+        let (event, config) = (EventName::known(EVENT), config());
+        let told = own_event::publish(&*self.transport, &event, &config, vec![message]);
+        super::in_time(PATIENCE, Effect::Unknown, told).await
     }
 
     /// Listens to the other nodes from now on: whoever hands out leases with ack ids calls it.
@@ -170,10 +154,12 @@ impl Inner {
         let buffer = self.config.ring_messages as u64;
         let follow = Follow { start, slow: SlowPolicy::DropOldest, buffer };
         let followed = self.hub.follow(&event, follow.clone()).await;
-        if !is_missing(&followed) {
+        if !matches!(&followed, Err(error) if error.kind() == ErrorKind::NotFound) {
             return followed;
         }
-        self.register_notes().await?;
+        let config = config();
+        let registered = own_event::register(&*self.transport, &event, &config);
+        self.in_time(Effect::Unknown, registered).await?;
         self.hub.follow(&event, follow).await
     }
 
@@ -243,8 +229,4 @@ impl Listener {
 
 fn gone(what: &str) -> Error {
     Error::new(ErrorKind::Closed, what)
-}
-
-fn is_missing<T>(answer: &Result<T>) -> bool {
-    matches!(answer, Err(error) if error.kind() == ErrorKind::NotFound)
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Clock, Cursor, Effect, ErrorKind, EventConfig, EventName, LeaseToken, MAX_NACK_DELAY, ReadRequest,
-    Result, Start, Timestamp, Transport, gateway::in_time,
+    Result, Start, Timestamp, Transport, gateway::in_time, own_event,
 };
 
 /// How long notes are held: longer than the longest delay between two attempts.
@@ -70,26 +70,14 @@ impl Notes {
 
     async fn write_down(&self, event: &EventName, notes: &[Note]) -> Result<()> {
         let (event, now) = (event.stories()?, self.clock.now());
-        let messages: Vec<_> = notes.iter().map(|note| note.to_message(now)).collect();
-        let answers = self.inner.publish(&event, messages.clone()).await;
-        let error = answers.into_iter().find_map(Result::err);
-        match error {
-            None => return Ok(()),
-            Some(error) if error.kind() == ErrorKind::NotFound => {}
-            Some(error) => return Err(error),
-        }
+        let messages = notes.iter().map(|note| note.to_message(now)).collect();
         let config = EventConfig {
             dedup_window: Some(Duration::ZERO),
             retention_age: Some(HELD),
             retention_messages: Some(MAX_NOTES),
             ..EventConfig::default()
         };
-        match self.inner.register(&event, &config).await {
-            // By another version of the program, with other figures.
-            Err(error) if error.kind() == ErrorKind::Exists => {}
-            other => other?,
-        }
-        self.inner.publish(&event, messages).await.into_iter().try_for_each(|answer| answer.map(drop))
+        own_event::publish(&*self.inner, &event, &config, messages).await
     }
 
     /// What the notes say of a message that was `published` at this time, those of this moment included.
