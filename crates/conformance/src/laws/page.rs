@@ -1,9 +1,9 @@
 //! Reading what is held, page by page.
 
-use busgate_core::{ReadRequest, Start};
+use busgate_core::{Cursor, EventName, ReadRequest, Start};
 
 use crate::{
-    Claim, Stage, Verdict,
+    Broken, Claim, Stage, Verdict,
     ask::{self},
     stage::{ids, nth},
 };
@@ -113,16 +113,22 @@ pub async fn the_latest_reads_nothing_and_tells_the_end(stage: Stage) -> Verdict
     Ok(())
 }
 
+/// An event with a page read of it, and where that ended: two messages before the end, of which one came since.
+async fn behind(stage: &Stage) -> Result<(EventName, Cursor), Broken> {
+    let event = stage.event().await?;
+    stage.publish(&event, ["a", "b", "c"]).await?;
+    let page = stage.page(&event, Start::Beginning, 2).await?;
+    stage.publish(&event, ["d"]).await?;
+    Ok((event, page.next))
+}
+
 /// catches: the hole between the last page and the subscription that goes on from it.
 pub async fn reading_then_subscribing_has_no_hole(stage: Stage) -> Verdict {
     if !stage.claims(&READING).await? {
         return Ok(());
     }
-    let event = stage.event().await?;
-    stage.publish(&event, ["a", "b", "c"]).await?;
-    let page = stage.page(&event, Start::Beginning, 2).await?;
-    stage.publish(&event, ["d"]).await?;
-    let mut rest = stage.subscribe(&event, ask::from(Start::After(page.next))).await?;
+    let (event, next) = behind(&stage).await?;
+    let mut rest = stage.subscribe(&event, ask::from(Start::After(next))).await?;
     stage.publish(&event, ["e"]).await?;
     rest.ack_all(["c", "d", "e"]).await
 }
@@ -132,11 +138,8 @@ pub async fn the_end_is_as_new_as_its_page(stage: Stage) -> Verdict {
     if !stage.claims(&READING).await? {
         return Ok(());
     }
-    let event = stage.event().await?;
-    stage.publish(&event, ["a", "b", "c"]).await?;
-    let page = stage.page(&event, Start::Beginning, 2).await?;
-    stage.publish(&event, ["d"]).await?;
-    let rest = stage.read(&event, Start::After(page.next)).await?;
+    let (event, next) = behind(&stage).await?;
+    let rest = stage.read(&event, Start::After(next)).await?;
     let rest: Vec<_> = rest.iter().map(|(_, message)| message.id.as_str()).collect();
     ensure_eq!(rest, ["c", "d"], "what is read to the end");
     Ok(())
