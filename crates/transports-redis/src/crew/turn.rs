@@ -215,7 +215,7 @@ impl Crew {
             state.chunk = (MOST_BYTES * taken.len() / bytes).clamp(1, MOST_CHUNK);
         }
         let full = brought.more && !taken.is_empty();
-        let last = taken.iter().map(|taken| taken.id).max();
+        let last = taken.last().map(|taken| taken.id);
         state.read_to = state.read_to.max(last.unwrap_or_default());
         if plan.want > 0 && !full {
             // Whatever there was when it was planned: it is with others.
