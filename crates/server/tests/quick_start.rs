@@ -16,8 +16,9 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// How long a step of a program may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
