@@ -85,8 +85,14 @@ impl Crew {
         if entry.epoch() != epoch {
             let is_open = entry.previous == Some(epoch) && self.is_certain(&entry, now);
             return match (entry.stand, verb) {
-                (Stand::Admitting, _) if is_open => Plan::Later,
-                (Stand::Ready, Verb::Release { .. }) if is_open => Plan::Answer(Settled::Released),
+                (Stand::Admitting | Stand::Busy { .. }, _) if is_open => Plan::Later,
+                (Stand::Ready | Stand::Returned { .. }, Verb::Release { .. }) if is_open => {
+                    Plan::Answer(Settled::Released)
+                }
+                // It came back here, nobody took it, and it is back with the server: unless another node gets it first.
+                (was @ Stand::Returned { .. }, Verb::Ack | Verb::Nack(_)) if is_open => {
+                    Plan::Doubtful(Box::new(entry), was)
+                }
                 // It came back here, and nobody has taken it: what the last holder says still counts.
                 (Stand::Ready, Verb::Ack | Verb::Nack(_)) if is_open => {
                     state.busy(sequence, &mut wakes);

@@ -60,7 +60,7 @@ pub(crate) struct Entry {
     /// On which connection that was.
     pub(crate) generation: u64,
     pub(crate) stand: Stand,
-    /// The last delivery's epoch, where its token still settles: nobody has taken this one yet.
+    /// The epoch of the last delivery that somebody took, where its token still settles: nobody has taken this one yet.
     pub(crate) previous: Option<u64>,
     /// Until it is handed out.
     pub(crate) message: Option<Arc<Message>>,

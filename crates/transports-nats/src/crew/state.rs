@@ -116,7 +116,8 @@ impl State {
             (record, number) = (known.record, known.number);
             if known.delivered.times + 1 == delivered.times {
                 let is_open = matches!(known.stand, Stand::Returned { is_open: true, .. });
-                previous = is_open.then(|| known.epoch());
+                // Of several that nobody took, the last holder's is the first.
+                previous = is_open.then(|| known.previous.unwrap_or_else(|| known.epoch()));
                 admission = if is_open { Admission::Close } else { Admission::Linger };
             }
         }
@@ -292,8 +293,9 @@ impl State {
 
     /// A message that nobody got goes back to the server.
     pub(crate) fn hand_back(&mut self, sequence: u64, wakes: &mut Wakes) -> Option<Entry> {
-        // What is not admitted yet may have an earlier token that is open.
-        let is_open = self.entry(sequence)?.stand == Stand::Admitting;
+        // What is not admitted yet may have an earlier token that is open; and what is, one that goes by this delivery.
+        let entry = self.entry(sequence)?;
+        let is_open = entry.stand == Stand::Admitting || entry.previous.is_some();
         self.shift(sequence, Stand::Returned { is_open, due: None }, wakes);
         let entry = self.entries.get_mut(&sequence)?;
         entry.message = None;

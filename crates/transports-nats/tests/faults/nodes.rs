@@ -144,3 +144,26 @@ async fn an_ack_after_the_end_counts_while_the_message_is_only_read_ahead() {
     let again = next(&mut member).await;
     assert_eq!((again.message.id.as_str(), again.attempt), ("nacked", 2));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ack_after_a_release_counts_wherever_the_message_is_by_then() {
+    let server = Nats::v2_15().start().unwrap();
+    let transport = connect(&server.url()).await;
+    let event = registered(&transport, "orders").await;
+    for round in 0..24 {
+        let id = format!("m{round}");
+        let mut member = work_on(&transport, &event).await;
+        publish(&transport, &event, &id).await;
+        let delivery = next(&mut member).await;
+        assert_eq!(settle(&transport, &delivery, Verb::Release { counted: true }).await, Settled::Released);
+        // By then it is with the server, or let in again, or read ahead; nobody looks at it, and it is handed back.
+        tokio::time::sleep(Duration::from_millis(round % 8)).await;
+        drop(member);
+        tokio::time::sleep(Duration::from_millis(round / 8 * 4)).await;
+        assert_eq!(settle(&transport, &delivery, Verb::Ack).await, Settled::Acked, "{id}");
+        assert_eq!(settle(&transport, &delivery, Verb::Ack).await, Settled::Stale, "{id}");
+    }
+    let mut member = work_on(&transport, &event).await;
+    publish(&transport, &event, "last").await;
+    assert_eq!(next(&mut member).await.message.id.as_str(), "last", "what was acked is done");
+}

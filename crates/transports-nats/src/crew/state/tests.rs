@@ -200,6 +200,26 @@ fn what_this_node_returned_needs_no_look_up() {
 }
 
 #[test]
+fn the_token_of_the_last_taker_is_kept_however_often_a_message_is_handed_back() {
+    let (mut state, mut wakes, now) = (State::after(0), Wakes::default(), Instant::now());
+    state.seats.join(1, &options(), None);
+    state.arrive(now, arrival(1, 1, 1), &mut wakes);
+    state.take(now, 1, &mut wakes).unwrap();
+    state.shift(1, Stand::Returned { is_open: true, due: None }, &mut wakes);
+    for (times, is_admitted) in [(2, false), (3, true), (4, false)] {
+        assert_eq!(state.arrive(now, arrival(1, times, times), &mut wakes), Admission::Close);
+        if is_admitted {
+            state.admit(1, times, Record::default(), 0, &mut wakes);
+        }
+        assert_eq!(state.hand_back(1, &mut wakes).unwrap().previous, Some(1));
+    }
+    state.arrive(now, arrival(1, 5, 5), &mut wakes);
+    state.admit(1, 5, Record::default(), 0, &mut wakes);
+    state.take(now, 1, &mut wakes).unwrap();
+    assert_eq!(state.entry(1).unwrap().previous, None, "somebody else has it now");
+}
+
+#[test]
 fn what_is_fresh_waits_for_an_earlier_one_but_not_for_ever() {
     let (mut state, mut wakes, now) = (State::after(1), Wakes::default(), Instant::now());
     state.seats.join(1, &options(), None);
