@@ -10,6 +10,10 @@ use crate::{
     breaker::is_refusal,
 };
 
+/// The least step before a try that follows one of unknown effect: what that may have written is on its way to the broker,
+/// and other nodes get to know it a moment after it is there.
+const UNKNOWN: Duration = Duration::from_millis(200);
+
 /// The tries of one call.
 ///
 /// A repeated call is either harmless or carries the same message ids, so that an unknown effect of an earlier try is
@@ -73,7 +77,10 @@ impl Tries {
 
     /// By the backoff, but not before the gateway's hint; clients with the same hint spread behind it.
     fn wait(&self, error: &Error, jitter: f64) -> Duration {
-        let own = self.backoff.after(self.made, jitter);
+        let mut own = self.backoff.after(self.made, jitter);
+        if error.effect() == Effect::Unknown {
+            own = own.max(spread(UNKNOWN, jitter));
+        }
         match error.retry_after() {
             Some(hint) => own.max(hint.saturating_add(spread(hint, jitter) / 4)),
             None => own,
@@ -129,6 +136,20 @@ mod tests {
         assert!(matches!(tries.failed(timeout, now, 0.0), Next::Again(_)));
         let denied = Error::new(ErrorKind::Denied, "no");
         assert_eq!(stopped(tries.failed(denied, now, 0.0)).effect(), Effect::Unknown);
+    }
+
+    #[test]
+    fn what_may_be_there_is_not_repeated_before_all_nodes_can_know() {
+        let backoff = Backoff { base: Duration::from_millis(1), cap: Duration::from_millis(2) };
+        let now = Instant::now();
+        let waited = |effect| {
+            let mut tries = Tries::new(2, backoff, now + Duration::from_secs(1));
+            match tries.failed(Error::unavailable("gone").with_effect(effect), now, 0.0) {
+                Next::Again(wait) => wait.as_micros(),
+                Next::Stop(error) => panic!("{error}"),
+            }
+        };
+        assert_eq!([Effect::None, Effect::Unknown].map(waited), [500, 100_000]);
     }
 
     #[test]

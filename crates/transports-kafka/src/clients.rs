@@ -137,7 +137,7 @@ impl Clients {
             .set("enable.idempotence", if all { "true" } else { "false" })
             .set("linger.ms", config.linger.as_millis().to_string())
             .set("compression.type", &config.compression)
-            .set("message.timeout.ms", config.timeout.as_millis().to_string())
+            .set("message.timeout.ms", config.half_timeout().as_millis().max(1).to_string())
             .set("topic.metadata.propagation.max.ms", config.timeout.as_millis().to_string());
         self.unless_asked(&mut settings, "message.max.bytes", "17825792");
         settings

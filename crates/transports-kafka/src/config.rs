@@ -190,6 +190,12 @@ impl KafkaConfig {
         }
     }
 
+    /// How long each half of a publish may take: to look whether an id is new, and to write. Both together are done
+    /// before a client gives up that waits as long as a call may take, and asks another node.
+    pub(crate) fn half_timeout(&self) -> Duration {
+        self.timeout / 2
+    }
+
     /// What the transport can do with this configuration.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {

@@ -11,7 +11,7 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     message::{Header, Headers, OwnedHeaders},
-    producer::{FutureProducer, FutureRecord},
+    producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer as _},
     topic_partition_list::Offset,
 };
 
@@ -129,6 +129,35 @@ async fn a_mapped_topic_is_the_event_and_outlives_its_registration() {
     node.unregister(&event).await.unwrap();
     let ids: Vec<_> = read(&node, "orders").await.iter().map(|message| message.id.to_string()).collect();
     assert_eq!(ids, ["a"], "a topic that was there before is not the gateway's to delete");
+    node.close().await.unwrap();
+}
+
+/// A transaction ends with a mark, which is an offset that nobody reads a message at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_transaction_ids_are_known_and_messages_taken() {
+    let prefix = prefix();
+    let options = format!("prefix={prefix}&partitions=1&connect_timeout=30s");
+    let node = node(&shared(Kind::Kafka), &options).await;
+    let event = name("orders");
+    node.register(&event, &EventConfig::default()).await.unwrap();
+    let publish = async |id: &str| node.publish(&event, vec![message(id)]).await.pop().unwrap().unwrap();
+    assert!(!publish("a").await.duplicate);
+    let producer: BaseProducer =
+        settings().set("transactional.id", format!("{prefix}writer")).create().unwrap();
+    let write = |id: &'static str| {
+        producer.begin_transaction().unwrap();
+        let headers = OwnedHeaders::new().insert(Header { key: "busgate-id", value: Some(id) });
+        let topic = format!("{prefix}orders");
+        producer.send(BaseRecord::<str, str>::to(&topic).payload("hi").headers(headers)).unwrap();
+        producer.commit_transaction(support::PATIENCE).unwrap();
+    };
+    tokio::task::block_in_place(|| producer.init_transactions(support::PATIENCE)).unwrap();
+    for (theirs, ours) in [("b", "c"), ("d", "e")] {
+        tokio::task::block_in_place(|| write(theirs));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(publish(theirs).await.duplicate && !publish(ours).await.duplicate);
+    }
+    node.unregister(&event).await.unwrap();
     node.close().await.unwrap();
 }
 

@@ -42,7 +42,8 @@ impl Entries {
         self.open.iter().map(|place| self.entries.get(*place).map(draft).unwrap_or_default())
     }
 
-    /// What became of all that were sent. The error is why some are still open, the one with the longest hint.
+    /// What became of all that were sent. The error is why some are still open, the one with the longest hint; its effect
+    /// is unknown if that of any is.
     pub(super) fn record(&mut self, round: Result<Vec<Result<Receipt>>>) -> Option<Error> {
         let sent = std::mem::take(&mut self.open);
         let mut answers = match round {
@@ -50,7 +51,7 @@ impl Entries {
             Err(error) => vec![Err(error); sent.len()],
         };
         answers.resize_with(sent.len(), || Err(unanswered()));
-        let mut worst: Option<Error> = None;
+        let (mut worst, mut effect): (Option<Error>, _) = (None, Effect::None);
         for (place, answer) in sent.into_iter().zip(answers) {
             let Some(entry) = self.entries.get_mut(place) else { continue };
             if let Err(error) = &answer {
@@ -59,6 +60,9 @@ impl Entries {
                 }
                 if may_repeat(error, entry.effect, self.dedup) {
                     self.open.push(place);
+                    if error.effect() == Effect::Unknown {
+                        effect = Effect::Unknown;
+                    }
                     if worst.as_ref().is_none_or(|worst| worst.retry_after() < error.retry_after()) {
                         worst = Some(error.clone());
                     }
@@ -66,7 +70,7 @@ impl Entries {
             }
             entry.answer = Some(answer);
         }
-        worst
+        worst.map(|worst| worst.with_effect(effect))
     }
 
     /// What is known of each, in the order of the batch.
@@ -160,6 +164,15 @@ mod tests {
             |seconds| Err(Error::unavailable("x").with_retry_after(std::time::Duration::from_secs(seconds)));
         let worst = entries.record(Ok(vec![hinted(1), hinted(3), hinted(2)])).unwrap();
         assert_eq!(worst.retry_after(), Some(std::time::Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn one_unknown_effect_is_enough() {
+        let mut entries = entries(2, true);
+        let hinted = Error::unavailable("x").with_retry_after(std::time::Duration::from_secs(1));
+        let lost = Error::unavailable("lost").with_effect(Effect::Unknown);
+        let worst = entries.record(Ok(vec![Err(lost), Err(hinted)])).unwrap();
+        assert_eq!((worst.effect(), worst.retry_after().is_some()), (Effect::Unknown, true));
     }
 
     #[test]

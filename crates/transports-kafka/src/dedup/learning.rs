@@ -75,6 +75,18 @@ impl Lesson {
         let _ = head.wait_for(|()| self.learning.has_reached(ends)).await;
     }
 
+    /// The offset that comes next, for each partition.
+    pub(super) fn next(&self) -> Vec<i64> {
+        self.learning.next.lock().clone()
+    }
+
+    /// Takes in that there is nothing before these offsets that was not seen.
+    pub(super) fn pass(&self, ends: &[i64]) {
+        for (next, end) in self.learning.next.lock().iter_mut().zip(ends) {
+            *next = (*next).max(*end);
+        }
+    }
+
     /// Takes in partitions that the topic got since, from their beginning.
     pub(super) fn grow(&self, partitions: u16) {
         let mut next = self.learning.next.lock();

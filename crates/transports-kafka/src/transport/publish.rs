@@ -41,7 +41,10 @@ impl KafkaTransport {
         };
         let claims = match window.claim(&self.shared, &batch).await {
             Ok(claims) => claims,
-            Err(error) => return vec![Err(error); batch.len()],
+            Err(error) => {
+                self.doubt_if_gone(event, &error);
+                return vec![Err(error); batch.len()];
+            }
         };
         let ours = || batch.iter().zip(&claims).filter(|(_, claim)| matches!(claim, Claim::Ours));
         let ids: Vec<_> = ours().map(|(message, _)| message.id.clone()).collect();
@@ -78,10 +81,18 @@ impl KafkaTransport {
             .collect();
         let places = self.shared.producer.send_and_tell(drafts, landing).await;
         event.set_published();
-        if places.iter().any(|place| place.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound)) {
+        places
+            .iter()
+            .filter_map(|place| place.as_ref().err())
+            .for_each(|error| self.doubt_if_gone(event, error));
+        places
+    }
+
+    /// Whoever asks next is to look whether the topic is still there.
+    fn doubt_if_gone(&self, event: &Event, error: &Error) {
+        if error.kind() == ErrorKind::NotFound {
             self.shared.registry.doubt(&event.name);
         }
-        places
     }
 
     /// Which of the partitions a message belongs to.
