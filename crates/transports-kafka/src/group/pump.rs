@@ -41,6 +41,10 @@ const JOINING: Duration = Duration::from_secs(3);
 /// How often the pump looks without being told to.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How long the broker may take to answer a commit before it is in doubt whether it still knows this node: well below
+/// the time after which it gives up a member.
+const SILENT: Duration = Duration::from_secs(2);
+
 /// How many errors are looked at in one turn.
 const MAX_ERRORS: usize = 100;
 
@@ -202,7 +206,13 @@ impl Pump {
 
     /// One look at everything; whether there is more at once.
     async fn turn(&mut self) -> bool {
-        for error in std::iter::from_fn(|| self.client.serve()).take(MAX_ERRORS).collect::<Vec<_>>() {
+        let errors: Vec<_> = std::iter::from_fn(|| self.client.serve()).take(MAX_ERRORS).collect();
+        let now = Instant::now();
+        let is_silent = self.sent.as_ref().is_some_and(|(sent, _)| sent.begun + SILENT <= now);
+        if is_silent || !errors.is_empty() {
+            self.crew.state.lock().doubt(now);
+        }
+        for error in errors {
             tracing::debug!(%error, group = self.crew.id, "a group is held up");
             match fatal(error) {
                 Some(Fatal::NotLed) => {

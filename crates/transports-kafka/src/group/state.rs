@@ -345,7 +345,7 @@ impl State {
         let mut is_changed = false;
         for ask in asks {
             let partition = ask.entry.partition;
-            let Some(track) = self.tracks.get_mut(&partition).filter(|track| track.is_held()) else {
+            let Some(track) = self.tracks.get_mut(&partition).filter(|track| track.settles()) else {
                 continue;
             };
             let outcome = track.settle(now, (ask.entry.offset, ask.epoch), &ask.verb, fastrand::f64());

@@ -21,6 +21,10 @@ enum Claim {
     New,
     /// It has.
     Held,
+    /// It may have given up this owner since: nothing fresh is handed out until it was heard again.
+    Doubted,
+    /// It is being told of a doubted owner.
+    Asked,
     /// It goes to another owner: nothing is handed out or settled any more.
     Leaving,
 }
@@ -88,14 +92,27 @@ impl Track {
         }
     }
 
-    /// The broker knows this owner.
+    /// The broker knows this owner. What it was told before there was doubt says nothing of after.
     pub(super) fn claimed(&mut self) {
-        if self.claim == Claim::New {
+        if matches!(self.claim, Claim::New | Claim::Asked) {
             self.claim = Claim::Held;
         }
     }
 
-    pub(super) fn is_held(&self) -> bool {
+    /// The broker may have given the partition to somebody else: it is told how things stand, and says whether it has.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        if matches!(self.claim, Claim::Held | Claim::Asked) {
+            self.claim = Claim::Doubted;
+            self.soil(now);
+        }
+    }
+
+    /// Whether deliveries are settled here.
+    pub(super) fn settles(&self) -> bool {
+        matches!(self.claim, Claim::Held | Claim::Doubted | Claim::Asked)
+    }
+
+    fn is_held(&self) -> bool {
         self.claim == Claim::Held
     }
 
@@ -254,6 +271,9 @@ impl Track {
     /// What the broker is to hear.
     pub(super) fn commit(&mut self, now: Moment) -> Option<Told> {
         self.due = None;
+        if self.claim == Claim::Doubted {
+            self.claim = Claim::Asked;
+        }
         let entries = self.shelf.plan(&self.group, self.author, now, self.limit);
         let Some(commit) = offsets::write(&self.group, &self.shelf, self.author, now, self.limit) else {
             self.shelf.undo();
@@ -274,6 +294,9 @@ impl Track {
 
     /// The broker has not heard, or did not say so; `is_aside` when it was what is set aside that it has not.
     pub(super) fn not_committed(&mut self, is_aside: bool, now: Instant) {
+        if matches!(self.claim, Claim::Held | Claim::Asked) {
+            self.claim = Claim::Doubted;
+        }
         if is_aside { self.shelf.failed(now) } else { self.shelf.landed(&self.group) }
     }
 

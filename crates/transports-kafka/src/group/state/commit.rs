@@ -32,6 +32,8 @@ pub(in crate::group) struct News {
 /// A commit on its way.
 #[derive(Debug)]
 pub(in crate::group) struct Sent {
+    /// Since when.
+    pub(in crate::group) begun: Instant,
     marks: Vec<(i32, u64, u64)>,
     waiters: Vec<Waiter>,
 }
@@ -60,7 +62,7 @@ impl State {
         let is_told = |waiter: &Waiter| !waiter.tracks.iter().any(|track| full.contains(track));
         let (waiters, later) = std::mem::take(&mut self.waiters).into_iter().partition(is_told);
         self.waiters = later;
-        Some((news, Sent { marks, waiters }))
+        Some((news, Sent { begun: now.at, marks, waiters }))
     }
 
     /// The broker has heard.
@@ -99,6 +101,14 @@ impl State {
                 let _ = waiter.done.send(false);
             }
         }
+    }
+
+    /// The broker may have missed this node for long: what is here may be another's by now.
+    ///
+    /// Invariant: nothing is handed out by an owner that the broker may have given up, until it has confirmed a commit that
+    /// was begun since (`an_owner_that_was_cut_off_hands_out_nothing_that_the_next_one_settled`).
+    pub(in crate::group) fn doubt(&mut self, now: Instant) {
+        self.tracks.values_mut().for_each(|track| track.doubt(now));
     }
 
     /// The broker takes less than it was told.
