@@ -182,6 +182,7 @@ pub async fn a_released_message_can_be_acked_until_it_is_taken(stage: Stage) -> 
     stage.publish(&event, ["a"]).await?;
     let token = member.lease("a").await?;
     drop(member);
+    stage.left(&event).await?;
     stage.settle(&token, Verb::Release { counted: true }).await?;
     ensure_eq!(stage.settle(&token, Verb::Ack).await?, Settled::Acked, "an ack nobody has been faster than");
     let mut member = stage.subscribe(&event, ask::pool()?).await?;
