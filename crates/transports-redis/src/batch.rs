@@ -1,18 +1,27 @@
-//! Calls of many callers, made as one.
+//! Calls of many callers, made as one, and several such on their way at once.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, future::ready};
 
 use busgate_core::Result;
+use futures_util::{StreamExt, future::Either, poll, stream::FuturesOrdered};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::error;
 
-/// How many batches are on their way at the same time: while one is being answered the next is on the wire.
-const RUNNERS: usize = 2;
+/// How many batches are on their way at the same time: while the server does one the next is on the wire, and those who
+/// wait for the one before it are told.
+const LANES: usize = 4;
 
 /// How many pieces, or bytes, are worth another batch beside one that is on its way; fewer wait for its answer, and for each
 /// other.
 const WORTH: (usize, usize) = (64, 1 << 16);
+
+/// The most pieces, and the most bytes, of a batch.
+pub(crate) const MOST: (usize, usize) = (512, 1 << 20);
+
+/// How many jobs may wait.
+const MOST_WAITING: usize = 65_536;
 
 /// Something that is done in batches.
 pub(crate) trait Job {
@@ -24,11 +33,30 @@ pub(crate) trait Job {
     fn is_awaited(&self) -> bool;
 }
 
-/// What waits to be done. Whoever adds the first job starts a runner, which takes batches until none waits: alone, a job
-/// goes at once; beside others, it goes with those that came while the earlier ones were on their way.
+/// Who does batches of jobs.
+pub(crate) trait Hand<J>: Sync {
+    /// What a batch can go out on.
+    type Line: Send;
+    /// What comes of a batch.
+    type Answer: Send;
+
+    /// What a batch can go out on right now, in its turn.
+    fn line(&self) -> Option<Self::Line>;
+
+    /// Has the batch done. With a line it is on its way once it was polled; without, it waits for one first.
+    fn send(&self, batch: Vec<J>, line: Option<Self::Line>) -> impl Future<Output = Self::Answer> + Send;
+
+    /// Does what follows from it: one after the other, in the order of the batches.
+    fn finish(&self, answer: Self::Answer) -> impl Future<Output = ()> + Send;
+}
+
+/// What waits to be done. Whoever adds the first job drives, until nothing waits: alone, a job goes at once; beside others,
+/// it goes with those that came while the earlier ones were on their way.
 #[derive(Debug)]
 pub(crate) struct Batches<J> {
     state: Mutex<State<J>>,
+    /// There is enough for another batch.
+    enough: Notify,
 }
 
 #[derive(Debug)]
@@ -37,23 +65,20 @@ struct State<J> {
     /// How many pieces and bytes they are.
     pieces: usize,
     bytes: usize,
-    runners: usize,
+    /// How many pieces are on their way.
+    under_way: usize,
+    driven: bool,
 }
 
 impl<J> Default for Batches<J> {
     fn default() -> Self {
-        Self { state: Mutex::new(State { waiting: VecDeque::new(), pieces: 0, bytes: 0, runners: 0 }) }
+        let state = State { waiting: VecDeque::new(), pieces: 0, bytes: 0, under_way: 0, driven: false };
+        Self { state: Mutex::new(state), enough: Notify::new() }
     }
 }
 
-/// How many jobs may wait.
-const MOST_WAITING: usize = 65_536;
-
-/// The most pieces, and the most bytes, of a batch.
-pub(crate) const MOST: (usize, usize) = (512, 1 << 20);
-
 impl<J: Job> Batches<J> {
-    /// Adds a job; whether the caller has to start a runner.
+    /// Adds a job; whether the caller has to see that it is driven.
     ///
     /// # Errors
     /// `exhausted` when too many wait.
@@ -62,21 +87,65 @@ impl<J: Job> Batches<J> {
         if state.waiting.len() >= MOST_WAITING {
             return Err(error::busy());
         }
+        let enough = state.is_worth_it();
         state.pieces += job.pieces();
         state.bytes += job.bytes();
         state.waiting.push_back(job);
-        let start = state.runners == 0 || state.runners < RUNNERS && state.is_worth_it();
-        state.runners += usize::from(start);
-        Ok(start)
+        if state.driven {
+            let enough = !enough && state.is_worth_it();
+            drop(state);
+            if enough {
+                self.enough.notify_one();
+            }
+            return Ok(false);
+        }
+        state.driven = true;
+        Ok(true)
     }
 
-    /// The next batch, without what was given up; without one the runner ends.
-    pub(crate) fn next(&self) -> Option<Vec<J>> {
+    /// Has batches done until nothing waits, some beside each other.
+    ///
+    /// Invariant: batches are begun in the order of their jobs, and finished in that order
+    /// (`batches_are_begun_and_finished_in_order`). Nothing goes beside one that has to wait for a line.
+    pub(crate) async fn drive(&self, hand: &impl Hand<J>) {
+        let mut under_way = FuturesOrdered::new();
+        let mut full = false;
+        loop {
+            while !full && under_way.len() < LANES {
+                let line = hand.line();
+                full = line.is_none();
+                if full && !under_way.is_empty() {
+                    break;
+                }
+                let Some(batch) = self.next() else { break };
+                let pieces: usize = batch.iter().map(Job::pieces).sum();
+                let mut call = Box::pin(async move { (hand.send(batch, line).await, pieces) });
+                under_way.push_back(match poll!(&mut call) {
+                    std::task::Poll::Ready(done) => Either::Left(ready(done)),
+                    std::task::Poll::Pending => Either::Right(call),
+                });
+            }
+            if under_way.is_empty() {
+                return;
+            }
+            tokio::select! {
+                Some((done, pieces)) = under_way.next() => {
+                    hand.finish(done).await;
+                    self.state.lock().under_way -= pieces;
+                    full = false;
+                }
+                () = self.enough.notified() => {}
+            }
+        }
+    }
+
+    /// The next batch, without what was given up; alone it need not be worth it, and without one nobody drives any more.
+    fn next(&self) -> Option<Vec<J>> {
         let mut state = self.state.lock();
-        let alone = state.runners == 1;
+        let alone = state.under_way == 0;
         let batch = if alone || state.is_worth_it() { state.take() } else { Vec::new() };
         if batch.is_empty() {
-            state.runners -= 1;
+            state.driven = !alone;
             return None;
         }
         Some(batch)
@@ -84,11 +153,19 @@ impl<J: Job> Batches<J> {
 }
 
 impl<J: Job> State<J> {
-    const fn is_worth_it(&self) -> bool {
-        self.pieces >= WORTH.0 || self.bytes >= WORTH.1
+    /// Each batch costs the server something, syncing above all: one that goes beside others is not much smaller than they.
+    fn is_worth_it(&self) -> bool {
+        self.pieces >= (self.under_way / 2).clamp(WORTH.0, MOST.0) || self.bytes >= WORTH.1
     }
 
+    /// What waits, or, when nothing is on its way, half of it, if that is worth a batch: while the server does one half, the
+    /// other is on the wire, and neither waits for all.
     fn take(&mut self) -> Vec<J> {
+        let share = if self.under_way == 0 { 2 } else { 1 };
+        let most = (
+            self.pieces.div_ceil(share).clamp(WORTH.0, MOST.0),
+            self.bytes.div_ceil(share).clamp(WORTH.1, MOST.1),
+        );
         let (mut pieces, mut bytes) = (0, 0);
         let mut batch = Vec::new();
         while let Some(job) = self.waiting.front() {
@@ -96,7 +173,7 @@ impl<J: Job> State<J> {
             if is_awaited {
                 pieces += job.pieces();
                 bytes += job.bytes();
-                if !batch.is_empty() && (pieces > MOST.0 || bytes > MOST.1) {
+                if !batch.is_empty() && (pieces > most.0 || bytes > most.1) {
                     break;
                 }
             }
@@ -104,12 +181,15 @@ impl<J: Job> State<J> {
             self.bytes = self.bytes.saturating_sub(job.bytes());
             batch.extend(self.waiting.pop_front().filter(|_| is_awaited));
         }
+        self.under_way += batch.iter().map(Job::pieces).sum::<usize>();
         batch
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
     use super::*;
 
     impl Job for (usize, usize) {
@@ -138,31 +218,136 @@ mod tests {
     #[test]
     fn little_waits_for_the_batch_that_is_on_its_way() {
         let batches = Batches::default();
+        let next = || batches.next().map_or(0, |batch| batch.len());
+        let done = |pieces| batches.state.lock().under_way -= pieces;
         assert!(batches.add((1, 1)).unwrap());
-        assert_eq!(batches.next().unwrap().len(), 1);
+        assert_eq!(next(), 1);
         for _ in 1..WORTH.0 {
-            assert!(!batches.add((1, 1)).unwrap(), "less is not worth a batch");
+            assert!(!batches.add((1, 1)).unwrap(), "somebody drives");
         }
-        assert!(batches.add((1, 1)).unwrap(), "as much is");
-        assert_eq!(batches.next().unwrap().len(), WORTH.0);
-        assert!(!batches.add((1, WORTH.1 - 1)).unwrap());
-        assert!(batches.next().is_none(), "one runner goes on");
-        assert!(batches.add((1, 1)).unwrap(), "so many bytes are worth one too");
-        assert_eq!(batches.next().unwrap().len(), 2);
-        assert!(batches.next().is_none());
-        assert!(batches.next().is_none());
-        assert!(batches.add((1, 1)).unwrap(), "the last one has ended");
+        assert_eq!(next(), 0, "less is not worth a batch");
+        batches.add((1, 1)).unwrap();
+        assert_eq!(next(), WORTH.0, "as much is");
+        batches.add((3 * WORTH.0, 1)).unwrap();
+        assert_eq!(next(), 1);
+        batches.add((WORTH.0, 1)).unwrap();
+        assert_eq!(next(), 0, "it would be small beside those");
+        batches.add((1, WORTH.1)).unwrap();
+        assert_eq!(next(), 2, "so many bytes are worth one too");
+        done(5 * WORTH.0 + 2);
+        assert!(!batches.add((1, 1)).unwrap(), "somebody drives still");
+        assert_eq!(next(), 1);
+        done(1);
+        assert_eq!(next(), 0);
+        assert!(batches.add((1, 1)).unwrap(), "nobody drives any more");
     }
 
     #[test]
     fn what_waits_goes_together_within_bounds() {
         let batches = Batches::default();
-        let started = [(500, 1), (10, 1), (0, 1), (10, 1), (1, MOST.1 * 2), (1, 1)]
-            .map(|job| batches.add(job).unwrap());
-        assert_eq!(started, [true, true, false, false, false, false]);
-        // Two runners, and each ends once.
-        let sizes: Vec<_> = (0..6).map(|_| batches.next().map_or(0, |batch| batch.len())).collect();
-        assert_eq!(sizes, [2, 1, 1, 0, 1, 0][..], "{sizes:?}");
-        assert!(batches.add((1, 1)).unwrap(), "the runner has ended");
+        let jobs = [(500, 1), (10, 1), (0, 1), (10, 1), (1, MOST.1 * 2), (1, 1)];
+        for job in jobs {
+            batches.add(job).unwrap();
+        }
+        batches.state.lock().under_way = 1;
+        let sizes: Vec<_> = (0..4).map(|_| batches.next().map_or(0, |batch| batch.len())).collect();
+        assert_eq!(sizes, [2, 1, 1, 0]);
+    }
+
+    #[test]
+    fn a_crowd_goes_in_halves() {
+        let batches = Batches::default();
+        for _ in 0..4 * WORTH.0 {
+            batches.add((1, 1)).unwrap();
+        }
+        let sizes: Vec<_> = (0..3).map(|_| batches.next().map_or(0, |batch| batch.len())).collect();
+        assert_eq!(sizes, [2 * WORTH.0, 2 * WORTH.0, 0]);
+    }
+
+    /// Notes what is begun and finished; a batch is done as soon as its first job may be.
+    #[derive(Default)]
+    struct Scribe {
+        notes: Mutex<Vec<String>>,
+        doors: Vec<Notify>,
+        has_line: AtomicBool,
+    }
+
+    impl Scribe {
+        fn note(&self, what: &str, batch: &[(usize, usize)]) {
+            self.notes.lock().push(format!("{what} {}", batch[0].1));
+        }
+    }
+
+    impl Hand<(usize, usize)> for Scribe {
+        type Line = ();
+        type Answer = Vec<(usize, usize)>;
+
+        fn line(&self) -> Option<()> {
+            self.has_line.load(Relaxed).then_some(())
+        }
+
+        async fn send(&self, batch: Vec<(usize, usize)>, _: Option<()>) -> Self::Answer {
+            self.note("begun", &batch);
+            self.doors[batch[0].1].notified().await;
+            batch
+        }
+
+        async fn finish(&self, batch: Self::Answer) {
+            self.note("finished", &batch);
+        }
+    }
+
+    /// What is noted of four batches whose answers come from the last to the first.
+    async fn noted(has_line: bool) -> Vec<String> {
+        let scribe = Scribe {
+            has_line: has_line.into(),
+            doors: (0..4).map(|_| Notify::new()).collect(),
+            ..Scribe::default()
+        };
+        let batches = Batches::default();
+        for nth in 0..4 {
+            batches.add((MOST.0, nth)).unwrap();
+        }
+        let mut driving = std::pin::pin!(batches.drive(&scribe));
+        for nth in (0..4).rev() {
+            assert!(poll!(&mut driving).is_pending());
+            scribe.doors[nth].notify_one();
+        }
+        driving.await;
+        std::mem::take(&mut *scribe.notes.lock())
+    }
+
+    #[tokio::test]
+    async fn batches_are_begun_and_finished_in_order() {
+        let begun = (0..4).map(|nth| format!("begun {nth}"));
+        let finished = (0..4).map(|nth| format!("finished {nth}"));
+        assert_eq!(noted(true).await, begun.chain(finished).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_beside_what_waits_for_a_line() {
+        let expected = (0..4).flat_map(|nth| [format!("begun {nth}"), format!("finished {nth}")]);
+        assert_eq!(noted(false).await, expected.collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn what_comes_meanwhile_goes_beside_once_it_is_enough() {
+        let scribe = Scribe {
+            has_line: true.into(),
+            doors: (0..2).map(|_| Notify::new()).collect(),
+            ..Scribe::default()
+        };
+        let batches = Batches::default();
+        batches.add((1, 0)).unwrap();
+        let mut driving = std::pin::pin!(batches.drive(&scribe));
+        assert!(poll!(&mut driving).is_pending());
+        batches.add((WORTH.0 - 1, 1)).unwrap();
+        assert!(poll!(&mut driving).is_pending());
+        assert_eq!(*scribe.notes.lock(), ["begun 0"]);
+        batches.add((1, 1)).unwrap();
+        assert!(poll!(&mut driving).is_pending());
+        assert_eq!(*scribe.notes.lock(), ["begun 0", "begun 1"]);
+        scribe.doors.iter().for_each(Notify::notify_one);
+        driving.await;
     }
 }

@@ -2,6 +2,7 @@
 
 mod json;
 pub(crate) mod packed;
+pub(crate) mod remembered;
 
 use busgate_core::{Message, MessageId, Metadata, Timestamp};
 use bytes::Bytes;
@@ -9,25 +10,43 @@ use redis::{Cmd, Value};
 
 use crate::id::EntryId;
 
-const PAYLOAD: &str = "payload";
-const ID: &str = "id";
 const KEY: &str = "key";
 const SOURCE: &str = "source";
 const CONTENT_TYPE: &str = "content_type";
 const TIME: &str = "ts";
 const META: &str = "meta.";
 
-/// Adds to `command` how many arguments the message's fields are, and the fields.
-pub(crate) fn write(message: &Message, command: &mut Cmd) {
+/// Adds messages to `command`, those that follow each other and are alike together: how many, what each weighs beside its id
+/// and its payload, how many arguments of `XADD` they share, those, and the id and the payload of each.
+pub(crate) fn write(messages: &[&Message], command: &mut Cmd) {
+    for run in messages.chunk_by(|one, next| is_alike(one, next)) {
+        let Some(first) = run.first() else { continue };
+        command.arg(run.len()).arg(first.weight() - first.payload.len() - first.id.as_str().len());
+        write_shared(first, command);
+        for message in run {
+            command.arg(message.id.as_str()).arg(&message.payload[..]);
+        }
+    }
+}
+
+/// Whether they have the same fields but for id and payload.
+fn is_alike(one: &Message, other: &Message) -> bool {
+    one.timestamp == other.timestamp
+        && one.source == other.source
+        && one.key == other.key
+        && one.content_type == other.content_type
+        && one.metadata == other.metadata
+}
+
+fn write_shared(message: &Message, command: &mut Cmd) {
     let optional = [
         (SOURCE, Some(message.source.as_str()).filter(|source| !source.is_empty())),
         (KEY, message.key.as_deref()),
         (CONTENT_TYPE, message.content_type.as_deref()),
     ];
     let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    let fields = 3 + optional.clone().count() + message.metadata.len();
-    command.arg(fields * 2);
-    command.arg(ID).arg(message.id.as_str()).arg(TIME).arg(message.timestamp.as_millis());
+    let fields = 1 + optional.clone().count() + message.metadata.len();
+    command.arg(fields * 2).arg(TIME).arg(message.timestamp.as_millis());
     for (name, value) in optional {
         command.arg(name).arg(value);
     }
@@ -37,7 +56,6 @@ pub(crate) fn write(message: &Message, command: &mut Cmd) {
         name.push_str(key);
         command.arg(&name).arg(value);
     }
-    command.arg(PAYLOAD).arg(&message.payload[..]);
 }
 
 /// Reads the entry `id`. What another client wrote is read as well as it can be.
@@ -174,16 +192,28 @@ mod tests {
         read(ENTRY, values.map(Value::BulkString).collect())
     }
 
-    fn written(message: &Message) -> Vec<Value> {
+    fn arguments(messages: &[&Message]) -> Vec<Vec<u8>> {
         let mut command = Cmd::new();
-        write(message, &mut command);
+        write(messages, &mut command);
         let arguments = command.args_iter().map(|argument| match argument {
             redis::Arg::Simple(bytes) => bytes.to_vec(),
             _ => panic!("an argument that is none"),
         });
-        let arguments: Vec<_> = arguments.collect();
-        assert_eq!(arguments[0], (arguments.len() - 1).to_string().as_bytes());
-        arguments.into_iter().skip(1).map(Value::BulkString).collect()
+        arguments.collect()
+    }
+
+    /// The fields of its entry, as the script makes them.
+    fn written(message: &Message) -> Vec<Value> {
+        let mut arguments = arguments(&[message]);
+        let (payload, id) = (arguments.pop().unwrap(), arguments.pop().unwrap());
+        let besides: usize = String::from_utf8(arguments[1].clone()).unwrap().parse().unwrap();
+        assert_eq!(besides + id.len() + payload.len(), message.weight());
+        assert_eq!(arguments[0], b"1");
+        assert_eq!(arguments[2], (arguments.len() - 3).to_string().as_bytes());
+        let [first, last] =
+            [("id", id), ("payload", payload)].map(|(name, value)| [name.as_bytes().to_vec(), value]);
+        let shared = arguments.into_iter().skip(3);
+        first.into_iter().chain(shared).chain(last).map(Value::BulkString).collect()
     }
 
     fn messages() -> impl Strategy<Value = Message> {
@@ -224,6 +254,25 @@ mod tests {
         let fields: Vec<_> =
             written(&message).chunks(2).map(|pair| bytes(pair[0].clone()).unwrap()).collect();
         assert_eq!(fields, ["id", "ts", "key", "meta.Trace", "payload"].map(|name| name.as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn messages_that_are_alike_go_together() {
+        let message = |id: &str, source: &str| {
+            let mut message = Message::new(MessageId::new(id).unwrap(), "p");
+            message.timestamp = Timestamp::from_millis(7);
+            message.source = source.into();
+            message
+        };
+        let messages = [message("a", ""), message("b", ""), message("c", "s"), message("d", "")];
+        let written = arguments(&messages.iter().collect::<Vec<_>>());
+        let alone = |id: &str| ["1", "64", "2", "ts", "7", id, "p"].map(String::from).to_vec();
+        let expected = [
+            ["2", "64", "2", "ts", "7", "a", "p", "b", "p"].map(String::from).to_vec(),
+            ["1", "65", "4", "ts", "7", "source", "s", "c", "p"].map(String::from).to_vec(),
+            alone("d"),
+        ];
+        assert_eq!(written, expected.concat().into_iter().map(String::into_bytes).collect::<Vec<_>>());
     }
 
     #[test]

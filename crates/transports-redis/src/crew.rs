@@ -63,7 +63,7 @@ struct State {
     check_at: Instant,
     /// How many messages are read at first.
     chunk: usize,
-    /// Up to where the group has read, as far as this node knows, and up to where there is something to read.
+    /// Up to where the group has read or was asked to, as far as this node knows, and up to where there is something to read.
     read_to: EntryId,
     there_is: EntryId,
     /// When to look for messages next; `None` when there may be some right now.
@@ -85,6 +85,8 @@ struct Held {
     yielded: Option<Instant>,
     /// Whether the server knows that it was yielded.
     told: bool,
+    /// Whether it is being settled for good.
+    leaving: bool,
     attempt: u32,
     policy: Arc<RetryPolicy>,
 }
@@ -199,16 +201,48 @@ impl Crew {
         self.alarm.notify_one();
     }
 
-    /// After how long deliveries of ours come back when they are nacked without a delay, spread so that not all come at
-    /// once; `None` for those that are not ours.
-    pub(crate) fn backoffs(&self, deliveries: impl Iterator<Item = (EntryId, u64)>) -> Vec<Option<Duration>> {
-        let state = self.state.lock();
+    /// Deliveries are being settled, by entry, epoch, and whether that ends them. Answers after how long those that are ours
+    /// come back when they are nacked without a delay, spread so that not all come at once.
+    pub(crate) fn settling(
+        &self,
+        deliveries: impl Iterator<Item = (EntryId, u64, bool)>,
+    ) -> Vec<Option<Duration>> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
         let spread = 0.9 + fastrand::f64() / 5.0;
-        let backoff = |(id, epoch)| {
-            let held = state.held.get(&id).filter(|held| held.epoch == epoch)?;
+        let backoff = |(id, epoch, ends)| {
+            let held = state.held.get_mut(&id).filter(|held| held.epoch == epoch)?;
+            if ends
+                && !std::mem::replace(&mut held.leaving, true)
+                && let Some(seat) = state.seats.get_mut(&held.serial)
+            {
+                seat.leaving += 1;
+            }
             Some(held.policy.delay_after(held.attempt).mul_f64(spread))
         };
         deliveries.map(backoff).collect()
+    }
+
+    /// The call that settles is on its way: who waits for the places that it frees asks right behind it.
+    pub(crate) fn ask_behind(&self) {
+        let state = self.state.lock();
+        if !state.idle.is_empty() && state.is_rung() {
+            self.alarm.notify_one();
+        }
+    }
+
+    /// Deliveries were not settled after all.
+    pub(crate) fn not_settled(&self, deliveries: impl Iterator<Item = (EntryId, u64)>) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        for (id, epoch) in deliveries {
+            let held = state.held.get_mut(&id).filter(|held| held.epoch == epoch && held.leaving);
+            let Some(held) = held else { continue };
+            held.leaving = false;
+            if let Some(seat) = state.seats.get_mut(&held.serial) {
+                seat.leaving = seat.leaving.saturating_sub(1);
+            }
+        }
     }
 
     /// Deliveries were settled, by entry, epoch, and for how long they go on if they do.
@@ -238,7 +272,7 @@ impl Crew {
         let state = &mut *state;
         let Some(seat) = state.seats.get_mut(&serial) else { return Poll::Ended(End::Unregistered) };
         loop {
-            match seat.items.pop_front() {
+            match seat.next() {
                 Some(SeatItem::Gap(gap)) => return Poll::Gap(gap),
                 Some(SeatItem::Taken(taken)) => {
                     let held = state.held.get_mut(&taken.id);
@@ -246,7 +280,9 @@ impl Crew {
                     let Some(held) = held.filter(|held| held.epoch == taken.epoch && held.until > now) else {
                         continue;
                     };
-                    held.yielded = Some(now);
+                    if held.yielded.replace(now).is_none() {
+                        seat.yielded += 1;
+                    }
                     held.until = now + held.policy.ack_wait;
                     state.check_at = state.check_at.min(held.until);
                     let told_by = now + KEPT_BACK.min(held.policy.ack_wait / 4);
@@ -264,7 +300,7 @@ impl Crew {
             return Poll::Ended(end);
         }
         seat.wait(waker);
-        if !seat.idle {
+        if !seat.idle && seat.items.is_empty() {
             seat.idle = true;
             state.idle.push_back(serial);
             // Else there is nothing to take, and it is known when to look again.
@@ -312,7 +348,7 @@ impl State {
         self.look_at = None;
         for seat in self.seats.values_mut() {
             seat.drain();
-            seat.held = 0;
+            (seat.held, seat.yielded, seat.leaving, seat.asked) = (0, 0, 0, 0);
         }
     }
 
@@ -334,7 +370,10 @@ impl State {
         let Some(held) = self.held.get_mut(&id).filter(|held| held.epoch == epoch) else { return };
         let Some(extended) = extended else { return self.free(id) };
         held.until = Instant::now() + extended;
-        held.yielded.get_or_insert_with(Instant::now);
+        if held.yielded.is_none() {
+            held.yielded = Some(Instant::now());
+            self.seats.entry(held.serial).and_modify(|seat| seat.yielded += 1);
+        }
         // An earlier start would cut it short.
         held.told = true;
         self.check_at = self.check_at.min(held.until);
@@ -344,7 +383,7 @@ impl State {
     fn free(&mut self, id: EntryId) {
         let Some(held) = self.held.remove(&id) else { return };
         if let Some(seat) = self.seats.get_mut(&held.serial) {
-            seat.held = seat.held.saturating_sub(1);
+            seat.free(&held);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The connection all calls of a node share, and who keeps it.
 
+mod scripts;
 mod server;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use busgate_core::{Effect, Error, ErrorKind, Result};
-use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, aio::ConnectionLike};
+use busgate_core::{Effect, ErrorKind, Result};
+use redis::{Cmd, RedisError, RedisResult, Value, aio::ConnectionLike};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -16,7 +17,6 @@ use self::server::{Connection, connect};
 use crate::{
     config::{RedisConfig, Topology},
     error::{self, Trouble},
-    script::Script,
 };
 
 /// How long a call waits for a connection that is being made.
@@ -29,6 +29,14 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 pub(crate) struct Link {
     pub(crate) config: Arc<RedisConfig>,
     state: watch::Sender<State>,
+}
+
+/// A connection to make a call on. Calls on one line are done in the order in which they were first polled.
+#[derive(Clone)]
+pub(crate) struct Line {
+    /// Which connection it is: another number is another connection.
+    pub(crate) number: u64,
+    connection: Connection,
 }
 
 #[derive(Clone, Default)]
@@ -101,11 +109,24 @@ impl Link {
             .send_modify(|state| *state = State { connection: None, number: state.number, closed: true });
     }
 
-    async fn connection(&self) -> Result<(u64, Connection)> {
+    /// The line there is right now, to make a call beside others whose order matters. The driver of a cluster keeps none.
+    pub(crate) fn line_now(&self) -> Option<Line> {
+        if self.config.topology == Topology::Cluster {
+            return None;
+        }
+        let state = self.state.borrow();
+        Some(Line { number: state.number, connection: state.connection.clone()? })
+    }
+
+    /// A line, which it waits for if the connection is being made.
+    ///
+    /// # Errors
+    /// `unavailable` when that takes too long.
+    pub(crate) async fn line(&self) -> Result<Line> {
         let ready = |state: &State| state.closed || state.connection.is_some();
         let found = |state: &State| match &state.connection {
             _ if state.closed => Err(error::closed()),
-            Some(connection) => Ok((state.number, connection.clone())),
+            Some(connection) => Ok(Line { number: state.number, connection: connection.clone() }),
             None => Err(error::unreachable("redis can't be reached")),
         };
         {
@@ -140,18 +161,18 @@ impl Link {
     }
 
     async fn send(&self, command: &Cmd) -> Result<RedisResult<Value>> {
-        let (number, connection) = self.connection().await?;
-        Ok(self.send_on(number, connection, command).await)
+        let line = self.line().await?;
+        Ok(self.send_on(line, command).await)
     }
 
-    async fn send_on(&self, number: u64, mut connection: Connection, command: &Cmd) -> RedisResult<Value> {
-        let answer = match &mut connection {
+    async fn send_on(&self, mut line: Line, command: &Cmd) -> RedisResult<Value> {
+        let answer = match &mut line.connection {
             Connection::Server(connection) => connection.req_packed_command(command).await,
             Connection::Cluster(connection) => connection.req_packed_command(command).await,
         };
         let answer = answer.and_then(Value::extract_error);
         if let Err(error) = &answer {
-            self.judge(number, error);
+            self.judge(line.number, error);
         }
         answer
     }
@@ -162,109 +183,6 @@ impl Link {
     /// What the server refuses, and that it can't be reached or does not answer.
     pub(crate) async fn command(&self, command: &Cmd) -> Result<Value> {
         self.send(command).await?.map_err(error::told)
-    }
-
-    /// Has the server run a script, which it may have to be sent first. `arguments` adds what follows the keys.
-    ///
-    /// # Errors
-    /// As [`Self::command`].
-    pub(crate) async fn run(
-        &self,
-        script: &Script,
-        keys: &[&str],
-        arguments: impl Fn(&mut Cmd) + Send + Sync,
-    ) -> Result<Value> {
-        let (_, value) = self.run_knowing(script, keys, |command, _| arguments(command)).await?;
-        Ok(value)
-    }
-
-    /// The same; `arguments` and the caller learn which connection it is.
-    ///
-    /// # Errors
-    /// As [`Self::command`].
-    pub(crate) async fn run_knowing(
-        &self,
-        script: &Script,
-        keys: &[&str],
-        arguments: impl Fn(&mut Cmd, u64) + Send + Sync,
-    ) -> Result<(u64, Value)> {
-        let (number, connection) = self.connection().await?;
-        let command = |verb: &str, script: &str| {
-            let mut command = redis::cmd(verb);
-            command.arg(script).arg(keys.len()).arg(keys);
-            arguments(&mut command, number);
-            command
-        };
-        let answer = match self.send_on(number, connection.clone(), &command("EVALSHA", &script.hash)).await {
-            Err(error) if error.kind() == redis::ServerErrorKind::NoScript.into() => {
-                tracing::debug!(script = script.name, "redis is sent a script");
-                self.send_on(number, connection, &command("EVAL", script.text)).await
-            }
-            answer => answer,
-        };
-        Ok((number, answer.map_err(error::told)?))
-    }
-
-    /// The same, and waits until as many replicas have it as the configuration asks for.
-    ///
-    /// # Errors
-    /// As [`Self::command`], and `unavailable` when too few have it in time.
-    pub(crate) async fn run_replicated(
-        &self,
-        script: &Script,
-        keys: &[&str],
-        arguments: impl Fn(&mut Cmd) + Send + Sync,
-    ) -> Result<Value> {
-        if self.config.min_replicas == 0 {
-            return self.run(script, keys, arguments).await;
-        }
-        self.run_and_wait(script, keys, arguments).await
-    }
-
-    async fn run_and_wait(
-        &self,
-        script: &Script,
-        keys: &[&str],
-        arguments: impl Fn(&mut Cmd) + Send + Sync,
-    ) -> Result<Value> {
-        let (number, connection) = self.connection().await?;
-        let Connection::Server(mut connection) = connection else {
-            return Err(Error::unsupported("min_replicas can't be had on a cluster"));
-        };
-        let mut send = async |verb: &str, script: &str| {
-            // One after the other on one connection: only what was written before is waited for.
-            let mut both = Pipeline::new();
-            both.cmd(verb).arg(script).arg(keys.len()).arg(keys);
-            let mut command = redis::cmd("");
-            arguments(&mut command);
-            for argument in command.args_iter().skip(1) {
-                if let redis::Arg::Simple(argument) = argument {
-                    both.arg(argument);
-                }
-            }
-            let patience = u64::try_from(self.config.min_replicas_timeout.as_millis()).unwrap_or(u64::MAX);
-            both.cmd("WAIT").arg(self.config.min_replicas).arg(patience);
-            connection.req_packed_commands(&both, 0, 2).await
-        };
-        let mut answer = send("EVALSHA", &script.hash).await;
-        if let Ok(values) = &answer
-            && let Some(Value::ServerError(error)) = values.first()
-            && error.kind() == Some(redis::ServerErrorKind::NoScript)
-        {
-            answer = send("EVAL", script.text).await;
-        }
-        let values = answer
-            .and_then(|values| values.into_iter().map(Value::extract_error).collect::<RedisResult<Vec<_>>>());
-        let values = values.inspect_err(|error| self.judge(number, error));
-        let mut values = values.map_err(error::told)?.into_iter();
-        let (Some(value), Some(Value::Int(replicas))) = (values.next(), values.next()) else {
-            return Err(error::nonsense("a script and WAIT"));
-        };
-        if replicas < i64::from(self.config.min_replicas) {
-            let told = format!("{replicas} of {} replicas have it", self.config.min_replicas);
-            return Err(error::unreachable(told).with_effect(Effect::Unknown));
-        }
-        Ok(value)
     }
 }
 

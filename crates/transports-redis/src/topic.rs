@@ -1,6 +1,9 @@
 //! An event as one node knows it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use busgate_core::{Cursor, EventConfig, EventName, Gap, Holder, Places, Position, Result, Start};
 use parking_lot::Mutex;
@@ -25,6 +28,8 @@ pub(crate) struct Topic {
     pub(crate) mapped: bool,
     pub(crate) publishing: Batches<Publishing>,
     pub(crate) settling: Batches<Settling>,
+    /// The connection on which the server is known to have the script that publishes.
+    pub(crate) published_on: AtomicU64,
     /// Rings when there may be something new for those who read on.
     pub(crate) bell: watch::Sender<u64>,
     pub(crate) crews: Mutex<HashMap<Holder, Arc<Crew>>>,
@@ -62,6 +67,7 @@ impl Topic {
             mapped: mapped.is_some(),
             publishing: Batches::default(),
             settling: Batches::default(),
+            published_on: AtomicU64::new(0),
             bell: watch::Sender::new(0),
             crews: Mutex::default(),
             seen: Mutex::default(),
@@ -85,9 +91,13 @@ impl Topic {
         }
     }
 
-    /// There is something new up to this entry.
-    pub(crate) fn ring_for(&self, id: EntryId) {
+    /// There is something new up to this entry; when `behind`, whoever takes turns was told ahead and asks, or has asked,
+    /// behind it on the same connection.
+    pub(crate) fn ring_for(&self, id: EntryId, behind: bool) {
         self.bell.send_modify(|rings| *rings = rings.wrapping_add(1));
+        if behind {
+            return;
+        }
         for crew in self.crews.lock().values() {
             crew.ring_for(id);
         }

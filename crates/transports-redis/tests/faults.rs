@@ -5,6 +5,8 @@
 mod native;
 #[path = "faults/nodes.rs"]
 mod nodes;
+#[path = "faults/order.rs"]
+mod order;
 #[path = "faults/refusal.rs"]
 mod refusal;
 #[path = "faults/replicas.rs"]

@@ -1,10 +1,11 @@
 //! What a turn of a crew has to do, and to whom what it brought goes.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use busgate_core::Gap;
 use tokio::time::Instant;
 
-use super::{AHEAD, LOOK, PORTION, Seat, SeatItem, State, Taken};
+use super::{AHEAD, LOOK, PORTION, SeatItem, State, Taken};
 use crate::id::EntryId;
 
 /// What is added to a lease when it is told: both clocks round down, and no lease may end early.
@@ -19,14 +20,17 @@ pub(super) struct Plan {
     pub(super) life: u64,
     pub(super) member: String,
     pub(super) want: usize,
-    /// Up to where there is something to read, as was known then.
-    pub(super) there_is: EntryId,
+    /// For whom, and how many for each.
+    pub(super) seats: Vec<(u64, usize)>,
     /// How many are read at first: as many as fit, by the size of those that came last.
     pub(super) chunk: usize,
     pub(super) returns: Vec<(EntryId, u64)>,
     /// Leases by entry, epoch, how long they run, and whether they were yielded.
     pub(super) starts: Vec<(EntryId, u64, Duration, bool)>,
 }
+
+/// How many messages are worth a turn beside one that is on its way.
+const WORTH: usize = 64;
 
 /// What there is to do.
 pub(super) enum Next {
@@ -36,6 +40,15 @@ pub(super) enum Next {
 }
 
 impl State {
+    /// What there is to do beside the turns that are on their way: a turn for whoever has room for what those did not ask
+    /// for.
+    pub(super) fn plan_beside(&mut self, now: Instant) -> Option<Plan> {
+        let asked: usize = self.seats.values().map(|seat| seat.asked).sum();
+        let worth = self.is_rung() && self.demand() >= WORTH.max(asked / 2);
+        let Next::Turn(plan) = worth.then(|| self.plan(now))? else { return None };
+        Some(plan)
+    }
+
     /// What there is to do now.
     pub(super) fn plan(&mut self, now: Instant) -> Next {
         let stale = now >= self.check_at && self.check(now);
@@ -46,14 +59,8 @@ impl State {
         if self.returns.is_empty() && !told && !stale && !looks {
             return Next::Sleep(self.wake_at(now, want));
         }
-        let mut plan = Plan {
-            life: self.life,
-            member: self.member.clone(),
-            want,
-            there_is: self.there_is,
-            chunk: self.chunk,
-            ..Plan::default()
-        };
+        let mut plan =
+            Plan { life: self.life, member: self.member.clone(), want, chunk: self.chunk, ..Plan::default() };
         plan.returns = std::mem::take(&mut self.returns);
         self.begin(&mut plan, now);
         if stale {
@@ -64,7 +71,32 @@ impl State {
         if want > 0 || self.look_at.is_some() {
             self.look_at = Some(now + LOOK);
         }
+        if want > 0 {
+            self.read_to = self.read_to.max(self.there_is);
+            self.ask(&mut plan);
+        }
         Next::Turn(plan)
+    }
+
+    /// Notes for whom the turn asks.
+    fn ask(&mut self, plan: &mut Plan) {
+        let mut left = plan.want;
+        for serial in &self.idle {
+            let Some(seat) = self.seats.get_mut(serial) else { continue };
+            let share = seat.room().min(PORTION).min(left);
+            seat.asked += share;
+            left -= share;
+            plan.seats.push((*serial, share));
+        }
+    }
+
+    /// The turn has been answered, or never will be.
+    pub(super) fn asked(&mut self, plan: &Plan) {
+        for (serial, share) in &plan.seats {
+            if let Some(seat) = self.seats.get_mut(serial) {
+                seat.asked = seat.asked.saturating_sub(*share);
+            }
+        }
     }
 
     /// Lets go of what ended; answers whether something that was read ahead has to be renewed.
@@ -115,25 +147,47 @@ impl State {
         look.into_iter().chain(self.since).chain(ends).min().unwrap_or(now + Duration::from_secs(3600))
     }
 
-    /// Deals what came to those who wait, one each, longest first.
-    pub(super) fn hand_on(&mut self, gap: Option<busgate_core::Gap>, taken: Vec<Taken>, asked: Instant) {
-        let mut gap = gap;
-        let mut left = std::collections::VecDeque::from(taken);
-        let mut full = Vec::new();
-        while !left.is_empty() || gap.is_some() {
-            let Some(serial) = self.idle.pop_front() else { break };
+    /// Deals what came to those who wait, one each, longest first; what is left, to those it was asked for.
+    pub(super) fn hand_on(
+        &mut self,
+        mut gap: Option<Gap>,
+        taken: Vec<Taken>,
+        seats: &[(u64, usize)],
+        asked: Instant,
+    ) {
+        let mut left = VecDeque::from(taken);
+        for taken in &left {
             // If it was ours before, its end was not noticed here yet.
-            left.front().map(|taken| taken.id).into_iter().for_each(|id| self.free(id));
+            self.free(taken.id);
+        }
+        let idle = std::mem::take(&mut self.idle);
+        self.deal(idle, &mut gap, &mut left, asked);
+        let others = seats.iter().map(|(serial, _)| *serial).filter(|serial| !self.idle.contains(serial));
+        self.deal(others.collect(), &mut gap, &mut left, asked);
+        // Nobody is there any more to take it.
+        self.returns.extend(left.into_iter().map(|taken| (taken.id, taken.epoch)));
+    }
+
+    /// Deals to these seats, and wakes those that got something; the others wait on.
+    fn deal(
+        &mut self,
+        seats: VecDeque<u64>,
+        gap: &mut Option<Gap>,
+        left: &mut VecDeque<Taken>,
+        asked: Instant,
+    ) {
+        let mut line = seats.clone();
+        while !left.is_empty() || gap.is_some() {
+            let Some(serial) = line.pop_front() else { break };
             let Some(seat) = self.seats.get_mut(&serial) else { continue };
             if let Some(gap) = gap.take() {
                 seat.items.push_back(SeatItem::Gap(gap));
-            } else if seat.room() == 0 {
-                full.push(serial);
+                seat.idle = false;
+            }
+            if seat.room() == 0 {
                 continue;
             }
-            if seat.room() > 0
-                && let Some(taken) = left.pop_front()
-            {
+            if let Some(taken) = left.pop_front() {
                 let (epoch, attempt, policy) = (taken.epoch, taken.attempt, Arc::clone(&seat.policy));
                 let held = super::Held {
                     serial,
@@ -141,6 +195,7 @@ impl State {
                     until: asked + AHEAD,
                     yielded: None,
                     told: false,
+                    leaving: false,
                     attempt,
                     policy,
                 };
@@ -148,19 +203,120 @@ impl State {
                 self.held.insert(taken.id, held);
                 seat.held += 1;
                 seat.items.push_back(SeatItem::Taken(taken));
+                seat.idle = false;
             }
-            seat.idle = false;
-            self.idle.push_back(serial);
+            line.push_back(serial);
         }
-        for serial in full {
-            self.idle.push_back(serial);
+        for serial in seats {
+            match self.seats.get_mut(&serial) {
+                Some(seat) if seat.idle => self.idle.push_back(serial),
+                Some(seat) => seat.wake(),
+                None => {}
+            }
         }
-        let seats = &mut self.seats;
-        self.idle.retain(|serial| {
-            let woken = seats.get_mut(serial).filter(|seat| !seat.idle);
-            woken.map(Seat::wake).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use busgate_core::{EventName, GroupName, Holder, Message, MessageId, Start, SubscribeOptions};
+
+    use super::*;
+    use crate::{
+        crew::{Crew, Poll},
+        topic::Topic,
+    };
+
+    /// A crew of one, with a window, whose member waits.
+    fn crew(window: usize) -> Crew {
+        let config = "redis://127.0.0.1".parse().unwrap();
+        let topic = Topic::new(&config, &EventName::new("orders").unwrap()).unwrap();
+        let crew = Crew::new(Arc::new(topic), Holder::Group(GroupName::default()), 1);
+        let mut options = SubscribeOptions::pool(GroupName::default(), Start::Beginning);
+        options.max_in_flight = window;
+        assert!(crew.join(1, &options, "", None, 1));
+        assert!(polled(&crew).is_none());
+        crew
+    }
+
+    fn polled(crew: &Crew) -> Option<EntryId> {
+        match crew.poll(1, Waker::noop()) {
+            Poll::Taken(taken, _) => Some(taken.id),
+            _ => None,
+        }
+    }
+
+    fn planned(crew: &Crew) -> Option<Plan> {
+        match crew.state.lock().plan(Instant::now()) {
+            Next::Turn(plan) => Some(plan),
+            _ => None,
+        }
+    }
+
+    fn entry(seq: usize) -> EntryId {
+        EntryId { ms: 1, seq: seq as u64 }
+    }
+
+    /// What the turn brings: as many as it wanted.
+    fn brought(crew: &Crew, plan: &Plan, from: usize) {
+        let taken = (from..from + plan.want).map(|nth| Taken {
+            id: entry(nth),
+            epoch: 1,
+            attempt: 1,
+            message: Arc::new(Message::new(MessageId::generate(), "")),
         });
-        // Nobody is there any more to take it.
-        self.returns.extend(left.into_iter().map(|taken| (taken.id, taken.epoch)));
+        let mut state = crew.state.lock();
+        state.asked(plan);
+        state.hand_on(None, taken.collect(), &plan.seats, Instant::now());
+        assert!(state.returns.is_empty(), "nothing is asked for in vain");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_beside_each_other_ask_for_no_more_than_the_window() {
+        let crew = crew(300);
+        let first = planned(&crew).unwrap();
+        let beside = || crew.state.lock().plan_beside(Instant::now());
+        assert!(beside().is_none(), "nothing has come since");
+        crew.ring();
+        let second = beside().unwrap();
+        crew.ring();
+        assert!(beside().is_none(), "little room is not worth a turn beside others");
+        assert_eq!((first.want, second.want), (PORTION, PORTION));
+        brought(&crew, &first, 0);
+        brought(&crew, &second, first.want);
+        let yielded: Vec<_> = std::iter::from_fn(|| polled(&crew)).collect();
+        assert_eq!(yielded, (0..2 * PORTION).map(entry).collect::<Vec<_>>());
+        assert_eq!(planned(&crew).unwrap().want, 300 - 2 * PORTION);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_being_settled_is_asked_for_again_but_yields_to_no_more_than_the_window() {
+        let crew = crew(2);
+        brought(&crew, &planned(&crew).unwrap(), 0);
+        assert_eq!([polled(&crew), polled(&crew), polled(&crew)], [Some(entry(0)), Some(entry(1)), None]);
+        crew.ring();
+        assert!(planned(&crew).is_none(), "there is no room");
+        crew.settling([(entry(0), 1, true), (entry(1), 1, false)].into_iter());
+        let plan = planned(&crew).unwrap();
+        assert_eq!(plan.want, 1, "what is extended stays");
+        brought(&crew, &plan, 2);
+        assert!(polled(&crew).is_none(), "nobody has said yet that its place is free");
+        crew.settled([(entry(0), 1, None)].into_iter(), false);
+        assert_eq!(polled(&crew), Some(entry(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_settled_keeps_its_place() {
+        let crew = crew(1);
+        brought(&crew, &planned(&crew).unwrap(), 0);
+        assert_eq!([polled(&crew), polled(&crew)], [Some(entry(0)), None]);
+        crew.ring();
+        crew.settling([(entry(0), 1, true)].into_iter());
+        crew.not_settled([(entry(0), 1)].into_iter());
+        assert!(planned(&crew).is_none(), "there is no room");
+        crew.settled([(entry(0), 1, None)].into_iter(), false);
+        assert_eq!(planned(&crew).unwrap().want, 1);
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, task::Waker};
 
 use busgate_core::{Gap, Message, RetryPolicy};
 
-use super::End;
+use super::{End, Held};
 use crate::id::EntryId;
 
 /// A message that was handed to this node.
@@ -39,6 +39,12 @@ pub(super) struct Seat {
     window: usize,
     /// How many messages are taken for it and not settled.
     pub(super) held: usize,
+    /// How many of those were yielded: the window is for these.
+    pub(super) yielded: usize,
+    /// How many of those are being settled: their places are as good as free.
+    pub(super) leaving: usize,
+    /// How many more were asked for it.
+    pub(super) asked: usize,
     pub(super) items: VecDeque<SeatItem>,
     waker: Option<Waker>,
     /// Whether it stands in the queue of the idle.
@@ -49,12 +55,30 @@ pub(super) struct Seat {
 impl Seat {
     pub(super) fn new(policy: Arc<RetryPolicy>, window: usize, gap: Option<Gap>) -> Self {
         let items = gap.map(SeatItem::Gap).into_iter().collect();
-        Self { policy, window, held: 0, items, waker: None, idle: false, end: None }
+        Self {
+            policy,
+            window,
+            held: 0,
+            yielded: 0,
+            leaving: 0,
+            asked: 0,
+            items,
+            waker: None,
+            idle: false,
+            end: None,
+        }
     }
 
-    /// How many messages can be taken for it.
+    /// How many messages can be taken for it, beside those that were asked for.
     pub(super) fn room(&self) -> usize {
-        self.window.saturating_sub(self.held)
+        (self.window + self.leaving).saturating_sub(self.held + self.asked)
+    }
+
+    /// What it finds next, if its window has a place for that.
+    pub(super) fn next(&mut self) -> Option<SeatItem> {
+        let full = self.yielded >= self.window;
+        self.items.front().filter(|item| !full || matches!(item, SeatItem::Gap(_)))?;
+        self.items.pop_front()
     }
 
     pub(super) fn wait(&mut self, waker: &Waker) {
@@ -68,6 +92,18 @@ impl Seat {
         self.idle = false;
         if let Some(waker) = self.waker.take() {
             waker.wake();
+        }
+    }
+
+    /// The place of one of its messages is free.
+    pub(super) fn free(&mut self, held: &Held) {
+        self.held = self.held.saturating_sub(1);
+        self.leaving = self.leaving.saturating_sub(usize::from(held.leaving));
+        if held.yielded.is_some() {
+            self.yielded = self.yielded.saturating_sub(1);
+        }
+        if !self.items.is_empty() {
+            self.wake();
         }
     }
 

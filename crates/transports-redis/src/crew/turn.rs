@@ -1,11 +1,14 @@
 //! The turns of a crew: each gives back, starts leases, and takes messages in one call.
 
 use std::{
+    future::ready,
     sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::Duration,
 };
 
 use busgate_core::{ErrorKind, Message, Result};
+use futures_util::{StreamExt, future::Either, stream::FuturesOrdered};
 use redis::{Cmd, Value};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -19,6 +22,7 @@ use crate::{
     error,
     id::EntryId,
     lease,
+    link::Line,
     node::Node,
     reply::{Gone, Outcome, Reply},
     script,
@@ -46,45 +50,65 @@ struct Brought {
     gap: Option<busgate_core::Gap>,
 }
 
+/// How many turns are on their way at once.
+const TURNS: usize = 4;
+
+/// The pauses after a turn that failed: the shortest, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// A turn that was answered: what it was to do, when it was asked for, and what it brought.
+type Turn = (Plan, Instant, Result<Result<Brought, Gone>>);
+
 /// Takes turns until nobody is left.
 pub(super) async fn run(node: Arc<Node>, crew: Arc<Crew>) {
-    let mut pause = Duration::from_millis(50);
+    let (mut under_way, mut pause) = (FuturesOrdered::new(), PAUSES.0);
     loop {
-        let plan = match crew.plan(Instant::now()) {
-            Next::Over => return,
-            Next::Sleep(until) => {
-                tokio::select! {
+        while under_way.len() < TURNS
+            && !under_way.is_empty()
+            && let Some((plan, line)) = crew.plan_beside(&node)
+        {
+            under_way.push_back(begun(crew.turn(&node, plan, Some(line))).await);
+        }
+        if under_way.is_empty() {
+            match crew.plan(Instant::now()) {
+                Next::Over => return,
+                Next::Turn(plan) => {
+                    under_way.push_back(begun(crew.turn(&node, plan, None)).await);
+                }
+                Next::Sleep(until) => tokio::select! {
                     () = crew.alarm.notified() => {}
                     () = sleep_until(until) => {}
-                }
-                continue;
+                },
             }
-            Next::Turn(plan) => plan,
-        };
-        let asked = Instant::now();
-        let outcome = crew.work(&node, &plan).await;
-        match outcome {
-            Ok(Ok(brought)) => {
-                pause = Duration::from_millis(50);
-                crew.take_in(brought, &plan, asked);
-            }
-            Ok(Err(gone)) => {
-                if let Err(error) = crew.recover(&node, &plan, &gone).await {
-                    tracing::debug!(%error, group = crew.group, "a group can't go on yet");
-                    sleep(pause).await;
-                }
-            }
-            Err(error) => {
-                crew.keep_for_later(plan);
-                if node.link.is_closed() {
-                    crew.end(&End::Failed(error::closed()));
-                    return;
-                }
-                tracing::debug!(%error, event = %crew.topic.name, group = crew.group, "a turn of the group failed");
-                sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
+            continue;
         }
+        let turn = tokio::select! {
+            Some(turn) = under_way.next() => turn,
+            () = crew.alarm.notified() => continue,
+        };
+        if crew.finish(&node, turn).await {
+            pause = PAUSES.0;
+            continue;
+        }
+        // What else is on its way went the same way, and nothing goes beside it.
+        while let Some(turn) = under_way.next().await {
+            crew.finish(&node, turn).await;
+        }
+        if node.link.is_closed() {
+            crew.end(&End::Failed(error::closed()));
+            return;
+        }
+        sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// A call that was polled: with a line to go on it is on its way.
+async fn begun<F: Future>(call: F) -> impl Future<Output = F::Output> {
+    let mut call = Box::pin(call);
+    match futures_util::poll!(&mut call) {
+        Poll::Ready(done) => Either::Left(ready(done)),
+        Poll::Pending => Either::Right(call),
     }
 }
 
@@ -102,11 +126,50 @@ impl Crew {
         state.plan(now)
     }
 
-    async fn work(&self, node: &Node, plan: &Plan) -> Result<Result<Brought, Gone>> {
+    /// A turn beside those that are on their way, when they are on the same connection and it is known to be marked.
+    fn plan_beside(&self, node: &Node) -> Option<(Plan, Line)> {
+        let line = node.link.line_now().filter(|line| line.number == self.marked.load(Ordering::Relaxed))?;
+        Some((self.state.lock().plan_beside(Instant::now())?, line))
+    }
+
+    async fn turn(&self, node: &Node, plan: Plan, line: Option<Line>) -> Turn {
+        let asked = Instant::now();
+        let outcome = self.work(node, &plan, line).await;
+        (plan, asked, outcome)
+    }
+
+    /// Does what follows from a turn; answers whether the next may follow at once.
+    async fn finish(&self, node: &Node, (plan, asked, outcome): Turn) -> bool {
+        match outcome {
+            Ok(Ok(brought)) => {
+                self.take_in(brought, &plan, asked);
+                true
+            }
+            Ok(Err(gone)) => match self.recover(node, &plan, &gone).await {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::debug!(%error, group = self.group, "a group can't go on yet");
+                    self.state.lock().asked(&plan);
+                    false
+                }
+            },
+            Err(error) => {
+                tracing::debug!(%error, event = %self.topic.name, group = self.group, "a turn of the group failed");
+                self.keep_for_later(plan);
+                false
+            }
+        }
+    }
+
+    async fn work(&self, node: &Node, plan: &Plan, line: Option<Line>) -> Result<Result<Brought, Gone>> {
+        let beside = line.is_some();
+        let line = match line {
+            Some(line) => line,
+            None => node.link.line().await?,
+        };
+        let number = line.number;
         let nonce = fastrand::u16(..);
-        let cluster = node.config().topology == Topology::Cluster;
-        let marked = self.marked.load(Ordering::Relaxed);
-        let arguments = |command: &mut Cmd, number: u64| {
+        let arguments = |command: &mut Cmd| {
             command.arg(self.topic.mapped_flag()).arg(format!("{:x}", plan.life)).arg(&self.group);
             command
                 .arg(format!("busgate-{:x}", node.id))
@@ -115,15 +178,7 @@ impl Crew {
                 .arg(MOST_BYTES)
                 .arg(MOST_PARKED);
             command.arg(AHEAD.as_millis()).arg(&self.topic.keys.channel).arg(&plan.member).arg(&self.group);
-            // The driver of a cluster does not tell when another server takes over.
-            let plainly = if cluster {
-                "0"
-            } else if marked == number {
-                "1"
-            } else {
-                "2"
-            };
-            command.arg(&node.name).arg(plan.chunk).arg(plainly);
+            command.arg(&node.name).arg(plan.chunk).arg(self.plainly(node, number));
             command.arg(plan.returns.len()).arg(plan.starts.len());
             for (id, epoch) in &plan.returns {
                 command.arg(*id).arg(lease::epoch_text(*epoch));
@@ -133,7 +188,12 @@ impl Crew {
                 command.arg(if *yielded { "l" } else { "b" });
             }
         };
-        let (number, value) = node.link.run_knowing(&script::WORK, &self.all_keys(), arguments).await?;
+        let value = if beside {
+            let value = node.link.run_beside(line, &script::WORK, &self.all_keys(), arguments).await?;
+            value.ok_or_else(|| error::unreachable("redis has forgotten a script"))?
+        } else {
+            node.link.run_on(line, &script::WORK, &self.all_keys(), arguments).await?
+        };
         let mut reply = match Reply::outcome("work", value)? {
             Outcome::Done(reply) => reply,
             Outcome::Gone(gone) => return Ok(Err(gone)),
@@ -151,6 +211,18 @@ impl Crew {
         let plain = reply.entries()?;
         self.marked.store(number, Ordering::Relaxed);
         Ok(Ok(Brought { epoch: lease::epoch(turn, nonce), entries, mark, plain, due, more, gap }))
+    }
+
+    /// Whether messages are handed out without an entry, as the script is told.
+    fn plainly(&self, node: &Node, number: u64) -> &'static str {
+        if node.config().topology == Topology::Cluster {
+            // Its driver does not tell when another server takes over.
+            "0"
+        } else if self.marked.load(Ordering::Relaxed) == number {
+            "1"
+        } else {
+            "2"
+        }
     }
 
     /// The keys of its scripts.
@@ -172,6 +244,7 @@ impl Crew {
         if state.life != plan.life {
             return;
         }
+        state.asked(&plan);
         state.returns.extend(plan.returns);
         let yielded = plan.starts.into_iter().filter(|(.., yielded)| *yielded);
         let now = Instant::now();
@@ -203,6 +276,7 @@ impl Crew {
         if state.life != plan.life {
             return;
         }
+        state.asked(plan);
         for (id, epoch, ..) in plan.starts.iter().filter(|(.., yielded)| !yielded) {
             if let Some(held) =
                 state.held.get_mut(id).filter(|held| held.epoch == *epoch && held.yielded.is_none())
@@ -217,11 +291,7 @@ impl Crew {
         let full = brought.more && !taken.is_empty();
         let last = taken.last().map(|taken| taken.id);
         state.read_to = state.read_to.max(last.unwrap_or_default());
-        if plan.want > 0 && !full {
-            // Whatever there was when it was planned: it is with others.
-            state.read_to = state.read_to.max(plan.there_is);
-        }
-        state.hand_on(brought.gap, taken, asked);
+        state.hand_on(brought.gap, taken, &plan.seats, asked);
         let now = Instant::now();
         let look = LOOK.mul_f64(0.75 + fastrand::f64() / 2.0);
         let due = brought.due.map(|due| Duration::from_millis(due + 1));
@@ -233,6 +303,10 @@ impl Crew {
 
     /// Goes on with another life of the event after its data were lost, or ends with it.
     async fn recover(&self, node: &Node, plan: &Plan, gone: &Gone) -> Result<()> {
+        if self.state.lock().life != plan.life {
+            // A turn before it has found out.
+            return Ok(());
+        }
         if gone.was_unregistered(plan.life) {
             self.end(&End::Unregistered);
             return Ok(());

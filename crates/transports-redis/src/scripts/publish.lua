@@ -1,22 +1,14 @@
 -- Adds a batch. KEYS: stream, record, ids, earlier ids, marks.
--- ARGV: mapped, channel, defaults (dedup, age, bytes, messages), most ids, node, how many messages, then of each: its
--- bytes, how many arguments, the arguments of XADD, which begin with its id
+-- ARGV: mapped, channel, defaults (dedup, age, bytes, messages), most ids, node, how many messages, whether an id is among them
+-- twice, the ids as they are remembered, then runs of messages that are alike but for id and payload: how many, what each
+-- weighs besides, how many arguments of XADD they share, those, then the id and the payload of each
 local I0, I1, M = KEYS[3], KEYS[4], KEYS[5]
 local rec = record(ARGV[1])
 if not rec.life then return gone(rec) end
 local window, most, count = tonumber(rec.dedup or ARGV[3]), tonumber(ARGV[7]), tonumber(ARGV[9])
 
-local at, ids, now = {}, {}, 0
-do
-  local i = 10
-  for n = 1, count do
-    at[n], ids[n] = i, ARGV[i + 3]
-    i = i + 2 + tonumber(ARGV[i + 1])
-  end
-end
-
 -- Ids are remembered in two hashes that take turns, so that they need no clearing one by one.
-local seen, earlier = {}, {}
+local one, two, now = {}, {}, 0
 if window > 0 then
   now = now_ms()
   local turn = tonumber(call('HGET', I0, '') or 0)
@@ -28,34 +20,45 @@ if window > 0 then
     call('HSET', I0, '', now)
     call('PEXPIRE', I0, window * 2 + 1000)
   end
-  local one, two = call('HMGET', I0, unpack(ids)), call('HMGET', I1, unpack(ids))
-  for n = 1, count do
-    local id = one[n] or two[n]
-    if id and now - tonumber(string.match(id, '^%d+')) < window then earlier[n] = id end
-  end
+  one = call('HMGET', I0, unpack(ARGV, 11, 10 + count))
+  if call('EXISTS', I1) == 1 then two = call('HMGET', I1, unpack(ARGV, 11, 10 + count)) end
 end
 
 local out, remember, added, bytes = {}, {}, 0, 0
-for n = 1, count do
-  local i, id = at[n], ids[n]
-  local first = window > 0 and (seen[id] or earlier[n])
-  if first then
-    out[n] = '=' .. first
-  else
-    local place = call('XADD', S, '*', unpack(ARGV, i + 2, i + 1 + tonumber(ARGV[i + 1])))
-    out[n] = place
-    added, bytes = added + 1, bytes + tonumber(ARGV[i])
-    if window > 0 then
-      seen[id] = place
+local limit = rec.native and 0 or tonumber(rec.bytes or ARGV[5])
+-- Only ids that are in the batch twice need to be looked for in it.
+local seen = ARGV[10] == '1' and {}
+local n, at = 0, 11 + count
+while n < count do
+  local many, besides, shared = tonumber(ARGV[at]), ARGV[at + 1], tonumber(ARGV[at + 2])
+  local last = 7 + shared
+  local add = { 'XADD', S, '*', 'id', '', unpack(ARGV, at + 3, at + 2 + shared) }
+  add[last - 1] = 'payload'
+  at = at + 3 + shared
+  for i = at, at + 2 * many - 2, 2 do
+    n = n + 1
+    local id = ARGV[10 + n]
+    local first = one[n] or two[n]
+    if first and now - tonumber(string.match(first, '^%d+')) >= window then first = nil end
+    if seen and window > 0 then first = seen[id] or first end
+    if first then
+      out[n] = '=' .. first
+    else
+      add[5], add[last] = ARGV[i], ARGV[i + 1]
+      local place = call(unpack(add, 1, last))
+      out[n] = place
+      added = added + 1
+      if limit > 0 then bytes = bytes + besides + #ARGV[i] + #ARGV[i + 1] end
       remember[2 * added - 1], remember[2 * added] = id, place
+      if seen then seen[id] = place end
     end
   end
+  at = at + 2 * many
 end
 if added == 0 then return { 'ok', rec.life, table.concat(out, ' ') } end
-if #remember > 0 then call('HSET', I0, unpack(remember)) end
+if window > 0 then call('HSET', I0, unpack(remember)) end
 if not rec.native then
   age_out(rec, ARGV[4])
-  local limit = tonumber(rec.bytes or ARGV[5])
   if limit > 0 then
     -- A mark for each 64th of the limit says how many bytes there were up to a message.
     local total = call('HINCRBY', E, 'total', bytes)

@@ -1,15 +1,22 @@
 //! Publishing: what comes at the same time goes in one call.
 
-use std::{pin::pin, sync::Arc, task::Poll};
+use std::{
+    collections::HashSet,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+};
 
 use busgate_core::{Effect, Error, Message, Receipt, Result};
 use redis::Cmd;
 use tokio::sync::oneshot;
 
 use crate::{
-    batch::{Job, MOST},
-    codec, error,
+    batch::{Hand, Job, MOST},
+    codec::{self, remembered::Remembered},
+    error,
     id::EntryId,
+    link::Line,
     node::Node,
     reply::{Gone, Outcome, Reply},
     script,
@@ -63,13 +70,50 @@ pub(super) fn portions(batch: Vec<Message>) -> Vec<Vec<Message>> {
     portions
 }
 
-/// Publishes batches until none waits.
-pub(super) async fn run(node: Arc<Node>, topic: Arc<Topic>) {
-    while let Some(jobs) = topic.publishing.next() {
-        let messages: Vec<_> = jobs.iter().flat_map(|job| &job.messages).collect();
-        let mut answers = match publish_and_ring(&node, &topic, &messages).await {
-            Ok(receipts) => receipts.into_iter(),
-            Err(error) => vec![Err(error); messages.len()].into_iter(),
+/// Who publishes for an event.
+#[derive(Debug)]
+struct Publisher {
+    node: Arc<Node>,
+    topic: Arc<Topic>,
+}
+
+impl Hand<Publishing> for Publisher {
+    type Line = Line;
+    type Answer = (Vec<Publishing>, Result<Answer>);
+
+    /// One that the script is known on.
+    fn line(&self) -> Option<Line> {
+        let known = self.topic.published_on.load(Ordering::Relaxed);
+        self.node.link.line_now().filter(|line| line.number == known)
+    }
+
+    async fn send(&self, jobs: Vec<Publishing>, line: Option<Line>) -> Self::Answer {
+        let answered = publish_and_ring(&self.node, &self.topic, &messages(&jobs), line).await;
+        (jobs, answered)
+    }
+
+    async fn finish(&self, (jobs, answered): Self::Answer) {
+        // What has to be sent again goes before what is new: nothing goes beside it until one batch has gone well alone.
+        let known = match &answered {
+            Ok(Answer::Added(added)) => (!added.rung).then_some(added.number),
+            _ => Some(0),
+        };
+        known.into_iter().for_each(|number| self.topic.published_on.store(number, Ordering::Relaxed));
+        let answered = match answered {
+            Ok(Answer::Added(added)) => Ok(added),
+            Ok(Answer::Gone(gone)) => renew(&self.node, &self.topic, &messages(&jobs), &gone).await,
+            Ok(Answer::NoScript) => publish_or_renew(&self.node, &self.topic, &messages(&jobs)).await,
+            Err(error) => Err(error),
+        };
+        let mut answers = match answered {
+            Ok(added) => {
+                added.last.into_iter().for_each(|last| self.topic.ring_for(last, added.rung));
+                added.receipts.into_iter()
+            }
+            Err(error) => {
+                let count = jobs.iter().map(Job::pieces).sum();
+                vec![Err(error); count].into_iter()
+            }
         };
         for job in jobs {
             let answer = answers.by_ref().take(job.messages.len()).collect();
@@ -79,40 +123,73 @@ pub(super) async fn run(node: Arc<Node>, topic: Arc<Topic>) {
     }
 }
 
+/// Publishes batches until none waits.
+pub(super) async fn run(node: Arc<Node>, topic: Arc<Topic>) {
+    let publisher = Publisher { node, topic };
+    publisher.topic.publishing.drive(&publisher).await;
+}
+
+fn messages(jobs: &[Publishing]) -> Vec<&Message> {
+    jobs.iter().flat_map(|job| &job.messages).collect()
+}
+
+/// What came of a batch.
+enum Answer {
+    Added(Added),
+    Gone(Gone),
+    /// The server does not have the script, and nothing was done.
+    NoScript,
+}
+
+/// What was added.
+struct Added {
+    receipts: Vec<Result<Receipt>>,
+    /// The place of the last message.
+    last: Option<EntryId>,
+    /// The connection.
+    number: u64,
+    /// Whether whoever waits for messages here was told ahead.
+    rung: bool,
+}
+
 /// Whoever waits for messages here asks right behind them; other nodes are told by the server.
-async fn publish_and_ring(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Vec<Result<Receipt>>> {
-    let mut publishing = pin!(publish_or_renew(node, topic, messages));
-    let answered = match futures_util::poll!(&mut publishing) {
+async fn publish_and_ring(
+    node: &Node,
+    topic: &Topic,
+    messages: &[&Message],
+    line: Option<Line>,
+) -> Result<Answer> {
+    let mut publishing = pin!(publish(node, topic, messages, line));
+    match futures_util::poll!(&mut publishing) {
         Poll::Ready(answered) => answered,
         Poll::Pending => {
             topic.ring_ahead();
             publishing.await
         }
-    };
-    let (receipts, last) = answered?;
-    last.into_iter().for_each(|last| topic.ring_for(last));
-    Ok(receipts)
+    }
+}
+
+async fn publish_or_renew(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Added> {
+    match publish(node, topic, messages, None).await? {
+        Answer::Added(added) => Ok(added),
+        Answer::Gone(gone) => renew(node, topic, messages, &gone).await,
+        Answer::NoScript => Err(error::nonsense("publish")),
+    }
 }
 
 /// An event that a server without its data does not know is registered anew, and published to once more.
-async fn publish_or_renew(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Receipts> {
-    let gone = match publish(node, topic, messages).await? {
-        Ok(receipts) => return Ok(receipts),
-        Err(gone) => gone,
-    };
+async fn renew(node: &Node, topic: &Topic, messages: &[&Message], gone: &Gone) -> Result<Added> {
     let seen = topic.seen.lock().as_ref().map(|(life, _)| *life);
     if let Some(life) = seen
-        && node.renew(topic, life, &gone).await?.is_some()
+        && node.renew(topic, life, gone).await?.is_some()
+        && let Answer::Added(added) = publish(node, topic, messages, None).await?
     {
-        return publish(node, topic, messages).await?.map_err(|_| error::not_registered(&topic.name));
+        return Ok(added);
     }
     Err(error::not_registered(&topic.name))
 }
 
-/// Receipts, and the place of the last message that was added.
-type Receipts = (Vec<Result<Receipt>>, Option<EntryId>);
-
-async fn publish(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Result<Receipts, Gone>> {
+async fn publish(node: &Node, topic: &Topic, messages: &[&Message], line: Option<Line>) -> Result<Answer> {
     let keys = &topic.keys;
     let [ids, earlier] = &keys.ids;
     let names = [keys.stream.as_str(), &keys.record, ids, earlier, &keys.marks];
@@ -122,15 +199,30 @@ async fn publish(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Re
         command.arg(defaults.dedup_window.unwrap_or_default().as_millis()).arg(node.default_age());
         command.arg(defaults.retention_bytes.unwrap_or(0)).arg(defaults.retention_messages.unwrap_or(0));
         command.arg(node.config().max_ids).arg(&node.name).arg(messages.len());
+        let ids: HashSet<_> = messages.iter().map(|message| &message.id).collect();
+        command.arg(u8::from(ids.len() < messages.len()));
         for message in messages {
-            command.arg(message.weight());
-            codec::write(message, command);
+            command.arg(Remembered::new(message.id.as_str()));
+        }
+        codec::write(messages, command);
+    };
+    let rung = line.is_some();
+    let number;
+    let value = match line {
+        Some(line) => {
+            number = line.number;
+            node.link.run_replicated_beside(line, &script::PUBLISH, &names, arguments).await?
+        }
+        None => {
+            let line = node.link.line().await?;
+            number = line.number;
+            Some(node.link.run_replicated_on(line, &script::PUBLISH, &names, arguments).await?)
         }
     };
-    let value = node.link.run_replicated(&script::PUBLISH, &names, arguments).await?;
+    let Some(value) = value else { return Ok(Answer::NoScript) };
     let mut reply = match Reply::outcome("publish", value)? {
         Outcome::Done(reply) => reply,
-        Outcome::Gone(gone) => return Ok(Err(gone)),
+        Outcome::Gone(gone) => return Ok(Answer::Gone(gone)),
         Outcome::Other(..) => return Err(error::nonsense("publish")),
     };
     let life = reply.life()?.ok_or_else(|| error::nonsense("publish"))?;
@@ -148,7 +240,7 @@ async fn publish(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Re
     if receipts.len() != messages.len() {
         return Err(error::nonsense("publish"));
     }
-    Ok(Ok((receipts, last)))
+    Ok(Answer::Added(Added { receipts, last, number, rung }))
 }
 
 /// What callers are told when nobody answers any more.

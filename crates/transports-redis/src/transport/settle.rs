@@ -1,6 +1,6 @@
 //! Settling: what comes at the same time goes in one call per group.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use busgate_core::{Error, Holder, MAX_NACK_DELAY, Result, Settled, Settlement, Verb};
 use futures_util::future::join_all;
@@ -8,7 +8,8 @@ use redis::{Cmd, Value};
 use tokio::sync::oneshot;
 
 use crate::{
-    batch::Job,
+    batch::{Hand, Job},
+    crew::Crew,
     error, keys,
     lease::{self, Token},
     node::Node,
@@ -76,19 +77,46 @@ impl Entry {
         let holder = settlement.token.holder.clone();
         Ok(Self { holder, token, epoch: settlement.token.epoch, verb, time, done })
     }
+
+    /// Whether the delivery is over then.
+    fn ends(&self) -> bool {
+        self.done != Settled::Extended
+    }
 }
 
-/// Settles batches until none waits.
-pub(super) async fn run(node: Arc<Node>, topic: Arc<Topic>) {
-    while let Some(jobs) = topic.settling.next() {
+/// Who settles for an event.
+#[derive(Debug)]
+struct Settler {
+    node: Arc<Node>,
+    topic: Arc<Topic>,
+}
+
+impl Hand<Settling> for Settler {
+    /// Which batch is done first does not matter.
+    type Line = ();
+    type Answer = ();
+
+    fn line(&self) -> Option<()> {
+        Some(())
+    }
+
+    async fn send(&self, jobs: Vec<Settling>, _: Option<()>) {
         let entries: Vec<_> = jobs.iter().flat_map(|job| &job.entries).collect();
-        let mut answers = settle_all(&node, &topic, &entries).await.into_iter();
+        let mut answers = settle_all(&self.node, &self.topic, &entries).await.into_iter();
         for job in jobs {
             let answer = answers.by_ref().take(job.entries.len()).collect();
             // Whoever no longer waits for it does not need it.
             let _ = job.answer.send(answer);
         }
     }
+
+    async fn finish(&self, (): ()) {}
+}
+
+/// Settles batches until none waits.
+pub(super) async fn run(node: Arc<Node>, topic: Arc<Topic>) {
+    let settler = Settler { node, topic };
+    settler.topic.settling.drive(&settler).await;
 }
 
 async fn settle_all(node: &Node, topic: &Topic, entries: &[&Entry]) -> Vec<Result<Settled>> {
@@ -137,43 +165,84 @@ async fn settle(
     entries: &[&Entry],
 ) -> Result<Vec<Settled>> {
     let here = topic.crews.lock().get(holder).map(Arc::clone);
-    let backoffs = match &here {
-        Some(crew) => crew.backoffs(entries.iter().map(|entry| (entry.token.entry, entry.epoch))),
-        None => vec![None; entries.len()],
+    let Some(crew) = here else {
+        let group = keys::group(holder);
+        let place = Place { group: &group, keys: &topic.keys.of_group(&group), crew: None };
+        let backoffs = vec![None; entries.len()];
+        let (done, _) = tell(node, topic, &place, life, entries, &backoffs).await?;
+        return Ok(answers(entries, done));
     };
-    let group =
-        here.as_ref().map_or_else(|| Cow::Owned(keys::group(holder)), |crew| Cow::Borrowed(&*crew.group));
-    let side = here
-        .as_ref()
-        .map_or_else(|| Cow::Owned(topic.keys.of_group(&group)), |crew| Cow::Borrowed(&crew.keys));
-    let [held, leases, delayed, ready, lanes] = &*side;
+    let place = Place { group: &crew.group, keys: &crew.keys, crew: Some(&crew) };
+    let deliveries = entries.iter().map(|entry| (entry.token.entry, entry.epoch, entry.ends()));
+    let backoffs = crew.settling(deliveries);
+    let told = tell(node, topic, &place, life, entries, &backoffs).await;
+    let done = told.as_ref().map_or(&[][..], |(done, _)| done);
+    let is_done = |nth: usize| done.get(nth).copied().unwrap_or_default();
+    if done.is_empty() || done.iter().any(|done| !done) {
+        let open = entries.iter().enumerate().filter(|(nth, _)| !is_done(*nth));
+        crew.not_settled(open.map(|(_, entry)| (entry.token.entry, entry.epoch)));
+    }
+    let (done, came_back) = told?;
+    let settled = entries.iter().zip(&done).filter(|(_, done)| **done).map(|(entry, _)| {
+        let extended = entry.time.filter(|_| entry.done == Settled::Extended);
+        (entry.token.entry, entry.epoch, extended)
+    });
+    crew.settled(settled, came_back);
+    Ok(answers(entries, done))
+}
+
+/// Whose deliveries are settled.
+struct Place<'a> {
+    group: &'a str,
+    keys: &'a [String; 5],
+    crew: Option<&'a Crew>,
+}
+
+/// Tells the server; answers what of it is done, and whether something came back to the group.
+async fn tell(
+    node: &Node,
+    topic: &Topic,
+    place: &Place<'_>,
+    life: u64,
+    entries: &[&Entry],
+    backoffs: &[Option<Duration>],
+) -> Result<(Vec<bool>, bool)> {
+    let [held, leases, delayed, ready, lanes] = place.keys;
     let names = [topic.keys.stream.as_str(), &topic.keys.record, held, leases, delayed, ready, lanes];
-    let order = by_epoch(entries, &backoffs);
+    let order = by_epoch(entries, backoffs);
     let arguments = |command: &mut Cmd| {
-        command.arg(topic.mapped_flag()).arg(format!("{life:x}")).arg(&*group).arg(&topic.keys.channel);
-        command.arg(&*group).arg(&node.name);
+        command.arg(topic.mapped_flag()).arg(format!("{life:x}")).arg(place.group).arg(&topic.keys.channel);
+        command.arg(place.group).arg(&node.name);
         match &order {
             Some(order) => write_acks(command, order),
-            None => write_all(command, entries, &backoffs),
+            None => write_all(command, entries, backoffs),
         }
     };
-    let value = node.link.run_replicated(&script::SETTLE, &names, arguments).await?;
+    let mut telling = pin!(node.link.run_replicated(&script::SETTLE, &names, arguments));
+    let value = match futures_util::poll!(&mut telling) {
+        Poll::Ready(answer) => answer?,
+        Poll::Pending => {
+            place.crew.into_iter().for_each(Crew::ask_behind);
+            telling.await?
+        }
+    };
     let mut reply = match Reply::outcome("settle", value)? {
         Outcome::Done(reply) => reply,
-        Outcome::Gone(_) => return Ok(vec![Settled::Unknown; entries.len()]),
+        Outcome::Gone(_) => return Ok((Vec::new(), false)),
         Outcome::Other(..) => return Err(error::nonsense("settle")),
     };
     let (codes, came_back) = (reply.parts()?.rest(), reply.flag()?);
     let done = done(&codes, entries.len(), order.as_deref()).ok_or_else(|| error::nonsense("settle"))?;
-    if let Some(crew) = &here {
-        let settled = entries.iter().zip(&done).filter(|(_, done)| **done).map(|(entry, _)| {
-            let extended = entry.time.filter(|_| entry.done == Settled::Extended);
-            (entry.token.entry, entry.epoch, extended)
-        });
-        crew.settled(settled, came_back);
+    Ok((done, came_back))
+}
+
+/// What callers are told; nothing is done of an event that is gone.
+fn answers(entries: &[&Entry], done: Vec<bool>) -> Vec<Settled> {
+    if done.is_empty() {
+        return vec![Settled::Unknown; entries.len()];
     }
     let answer = |(entry, done): (&&Entry, bool)| if done { entry.done } else { Settled::Stale };
-    Ok(entries.iter().zip(done).map(answer).collect())
+    entries.iter().zip(done).map(answer).collect()
 }
 
 /// Acks of what this node holds, each with its place in the batch, those of one epoch together; nothing when there is
