@@ -331,6 +331,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_without_a_line_goes_beside_what_is_on_its_way() {
+        let scribe = Scribe {
+            has_line: true.into(),
+            doors: (0..2).map(|_| Notify::new()).collect(),
+            ..Scribe::default()
+        };
+        let batches = Batches::default();
+        batches.add((1, 0)).unwrap();
+        let mut driving = std::pin::pin!(batches.drive(&scribe));
+        assert!(poll!(&mut driving).is_pending());
+        scribe.has_line.store(false, Relaxed);
+        batches.add((MOST.0, 1)).unwrap();
+        assert!(poll!(&mut driving).is_pending());
+        assert_eq!(*scribe.notes.lock(), ["begun 0"]);
+        scribe.doors.iter().for_each(Notify::notify_one);
+        driving.await;
+        assert_eq!(*scribe.notes.lock(), ["begun 0", "finished 0", "begun 1", "finished 1"]);
+    }
+
+    #[tokio::test]
     async fn what_comes_meanwhile_goes_beside_once_it_is_enough() {
         let scribe = Scribe {
             has_line: true.into(),
