@@ -97,12 +97,12 @@ impl Broker {
         self.process.lock().as_ref().map(Process::id)
     }
 
-    /// Stops it where it stands (SIGSTOP): connections stay, nothing answers.
+    /// Stops it where it stands (SIGSTOP), from when this returns: connections stay, nothing answers.
     ///
     /// # Errors
     /// Where it does not run.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.process.lock().as_ref().ok_or_else(|| self.broken("does not run"))?.pause()
     }
 
     /// Lets it go on (SIGCONT).

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::{Error, Result};
 
@@ -41,6 +41,16 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(Pid::from_child(&self.child), signal).map_err(Error::during(format!("{signal:?}")))
+    }
+
+    /// Stops it where it stands, and waits until it does: on a busy machine it may run on for a moment.
+    pub(crate) fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        // What is only looked at is told again to whoever waits for its end.
+        let stands = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(Pid::from_child(&self.child)), stands)
+            .map_err(Error::during("wait for a stop"))?;
+        Ok(())
     }
 
     /// How it ended, if it did.

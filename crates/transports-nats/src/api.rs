@@ -7,8 +7,13 @@ use busgate_core::Result;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{error, link::Link};
+
+/// How long an answer may take before it is asked again, and how often that is done before it is waited for.
+const UNHEARD: Duration = Duration::from_millis(500);
+const INQUIRIES: usize = 2;
 
 /// What a call came to: an answer, or the server's refusal.
 pub(crate) type Answer<T> = Result<T, jetstream::Error>;
@@ -151,8 +156,20 @@ impl Link {
         }
     }
 
+    /// Asks what may be asked again, as it changes nothing or says all. In a cluster a question about what was just made may get no answer at all, and the
+    /// next one gets it at once.
+    async fn inquire<T: DeserializeOwned>(&self, subject: &str, payload: &Value) -> Result<Answer<T>> {
+        for _ in 0..INQUIRIES {
+            if let Ok(answer) = timeout(UNHEARD, self.call(subject, payload)).await {
+                return answer;
+            }
+            tracing::debug!(subject, "a question to jetstream is asked again");
+        }
+        self.call(subject, payload).await
+    }
+
     pub(crate) async fn stream(&self, stream: &str) -> Result<Option<StreamInfo>> {
-        found(self.call(&format!("STREAM.INFO.{stream}"), &Value::Null).await?)
+        found(self.inquire(&format!("STREAM.INFO.{stream}"), &Value::Null).await?)
     }
 
     pub(crate) async fn create_stream(&self, config: &StreamConfig) -> Result<Answer<StreamInfo>> {
@@ -186,7 +203,7 @@ impl Link {
     }
 
     pub(crate) async fn consumer(&self, stream: &str, consumer: &str) -> Result<Option<ConsumerInfo>> {
-        found(self.call(&format!("CONSUMER.INFO.{stream}.{consumer}"), &Value::Null).await?)
+        found(self.inquire(&format!("CONSUMER.INFO.{stream}.{consumer}"), &Value::Null).await?)
     }
 
     pub(crate) async fn consumers(&self, stream: &str) -> Result<Vec<ConsumerInfo>> {
@@ -211,7 +228,7 @@ impl Link {
         config: &Value,
     ) -> Result<Answer<ConsumerInfo>> {
         let request = json!({ "stream_name": stream, "config": config, "action": "create" });
-        self.call(&format!("CONSUMER.CREATE.{stream}.{name}"), &request).await
+        self.inquire(&format!("CONSUMER.CREATE.{stream}.{name}"), &request).await
     }
 
     /// Lets go of a consumer without waiting for it.

@@ -25,8 +25,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How long to wait after a fault.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// How often to ask for what should be there.
-const TRIES: usize = 5;
+/// How often to ask for what should be there: a busy cluster may take some hundred milliseconds to tell all its servers.
+const TRIES: usize = 20;
 
 /// Where a consumer starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
