@@ -5,7 +5,7 @@ mod lane;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use busgate_core::{Capabilities, Effect, EventName, Limits, Message, Receipt, Result};
+use busgate_core::{Capabilities, Effect, EventName, Limits, Message, Receipt, Result, Turn};
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
@@ -39,13 +39,20 @@ impl Publisher {
         Self { connection, limits, dedup: capabilities.dedup, lanes: Mutex::default() }
     }
 
-    /// Publishes a batch; the answers are in the order of the messages. Those that were not accepted for the moment are
-    /// tried again, under the same ids, and no others.
-    pub(crate) async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+    /// Publishes a batch, in its turn; the answers are in the order of the messages. Those that were not accepted for the
+    /// moment are tried again, under the same ids, and no others.
+    pub(crate) async fn publish(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
         let mut entries = Entries::new(batch, &self.limits, self.dedup);
         let mut tries = self.connection.tries();
+        let mut turn = Some(turn);
         while !entries.open().is_empty() {
-            let round = self.connection.once(&tries, |limit| self.round(event, &entries, limit)).await;
+            let turn = turn.take();
+            let round = self.connection.once(&tries, |limit| self.round(event, &entries, turn, limit)).await;
             let Some(error) = entries.record(round) else { break };
             match self.connection.after(&mut tries, error) {
                 Next::Again(wait) => sleep(wait).await,
@@ -65,14 +72,20 @@ impl Publisher {
     ///
     /// # Errors
     /// What all of them failed with: there was no answer at all.
-    async fn round(&self, event: &EventName, entries: &Entries, limit: Duration) -> Result<Round> {
+    async fn round(
+        &self,
+        event: &EventName,
+        entries: &Entries,
+        mut turn: Option<Turn>,
+        limit: Duration,
+    ) -> Result<Round> {
         let mut sent = None;
         let sending = async {
             let mut detours = Detours::default();
             loop {
                 let lane = self.lane(event).await?;
                 sent = Some(Arc::clone(&lane));
-                let error = match lane.send(event, entries.messages()).await.map(as_call) {
+                let error = match lane.send(event, entries.messages(), turn.take()).await.map(as_call) {
                     Ok(Ok(answers)) => {
                         lane.line().worked();
                         return Ok(answers);

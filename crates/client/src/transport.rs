@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use busgate_core::{
     Capabilities, ConsumerLag, Cursor, Effect, Error, ErrorKind, EventConfig, EventInfo, EventName, Health,
     Message, Page, Passed, Position, ReadRequest, Receipt, Result, Settled, Settlement, SubscribeOptions,
-    Subscription, Transport,
+    Subscription, Transport, Turn,
 };
 use busgate_wire::convert::{self, Described};
 use tokio::sync::watch;
@@ -131,7 +131,16 @@ impl Transport for RemoteTransport {
     }
 
     async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        self.publisher.publish(event, batch).await
+        self.publish_in_turn(event, batch, Turn::alone()).await
+    }
+
+    async fn publish_in_turn(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
+        self.publisher.publish(event, batch, turn).await
     }
 
     async fn subscribe(

@@ -155,6 +155,7 @@ macro_rules! suite {
                 a_thousand_messages_stay_in_order
                 a_groups_only_member_gets_them_in_order
                 each_publishers_order_is_kept_beside_others
+                batches_in_turn_keep_their_order
                 history_has_the_order_that_live_had
                 what_is_handed_back_keeps_its_order
             }

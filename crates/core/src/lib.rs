@@ -32,6 +32,7 @@ mod subscription;
 mod sync;
 mod tasks;
 mod transport;
+mod turn;
 pub mod url;
 
 #[cfg(feature = "fuzzing")]
@@ -75,4 +76,5 @@ pub use self::{
     subscription::{Gap, Item, Subscription},
     tasks::Tasks,
     transport::{ConsumerLag, EventInfo, Page, ReadRequest, Transport},
+    turn::{Next, Turn},
 };

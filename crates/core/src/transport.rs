@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::{
     Capabilities, Cursor, EventConfig, EventName, Gap, Health, Holder, Message, Passed, Places, Receipt,
-    Result, Settled, Settlement, Start, SubscribeOptions, Subscription,
+    Result, Settled, Settlement, Start, SubscribeOptions, Subscription, Turn,
 };
 
 /// A bus back end.
@@ -50,6 +50,24 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// Per message: `not_found`, `exhausted`, `unavailable`, `timeout`; the effect says whether it may be there.
     async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>>;
+
+    /// As [`Transport::publish`], for a publisher whose next batch waits for its turn only, not for the answers: `turn` is
+    /// let go of once these messages are in front of whatever is published from then on, as far as nothing fails.
+    ///
+    /// As it stands here that is when they are answered.
+    ///
+    /// # Errors
+    /// As [`Transport::publish`].
+    async fn publish_in_turn(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
+        let answers = self.publish(event, batch).await;
+        drop(turn);
+        answers
+    }
 
     /// Subscribes to one event. A named consumer that subscribes again takes over: the earlier subscription ends with
     /// `exists`.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use busgate_core::{
     Capabilities, ConsumerLag, Cursor, Error, EventConfig, EventInfo, EventName, Health, Message, Page,
     Passed, Places, ReadRequest, Receipt, Result, Settled, Settlement, Start, SubscribeOptions, Subscription,
-    Transport,
+    Transport, Turn,
 };
 
 use tokio::sync::oneshot;
@@ -73,7 +73,16 @@ impl Transport for KafkaTransport {
     }
 
     async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        self.publish_all(event, batch).await
+        self.publish_in_turn(event, batch, Turn::alone()).await
+    }
+
+    async fn publish_in_turn(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
+        self.publish_all(event, batch, turn).await
     }
 
     async fn subscribe(

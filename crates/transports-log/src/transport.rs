@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use busgate_core::{
     Capabilities, Clock, ConsumerLag, Cursor, Error, ErrorKind, EventConfig, EventInfo, EventName, Fencing,
     Group, Health, Holder, Message, Moment, Page, Passed, Position, ReadRequest, Receipt, Result, Settled,
-    Settlement, SubscribeOptions, Subscription, Tasks, Transport,
+    Settlement, SubscribeOptions, Subscription, Tasks, Transport, Turn,
 };
 use tokio::{runtime::Handle, time::Instant};
 
@@ -185,8 +185,17 @@ impl Transport for LogTransport {
     }
 
     async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        self.publish_in_turn(event, batch, Turn::alone()).await
+    }
+
+    async fn publish_in_turn(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
         match self.event(event) {
-            Ok(event) => self.queue.append(event, batch.into_iter().map(Parcel::new).collect()).await,
+            Ok(event) => self.queue.append(event, batch.into_iter().map(Parcel::new).collect(), turn).await,
             Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
         }
     }

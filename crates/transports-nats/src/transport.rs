@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use busgate_core::{
     Capabilities, ConsumerLag, Cursor, Effect, Error, EventConfig, EventInfo, EventName, Health, Message,
     Page, Passed, Position, ReadRequest, Receipt, Result, Settled, Settlement, SubscribeOptions,
-    Subscription, Transport,
+    Subscription, Transport, Turn,
 };
 use futures_util::{future::join_all, stream};
 use tokio::{
@@ -46,7 +46,7 @@ impl NatsTransport {
     }
 
     /// Sends all of them, and then waits for the answers.
-    async fn send(&self, event: &Event, batch: &[&Message]) -> Vec<Result<Receipt>> {
+    async fn send(&self, event: &Event, batch: &[&Message], turn: Turn) -> Vec<Result<Receipt>> {
         let (link, clock) = (&self.node.link, &*self.node.config.clock);
         let mut sent = Vec::with_capacity(batch.len());
         for message in batch {
@@ -59,6 +59,7 @@ impl NatsTransport {
                 Err(away) => Err(away),
             });
         }
+        drop(turn);
         let mut receipts = Vec::with_capacity(sent.len());
         for (message, answer) in batch.iter().zip(sent) {
             let answer = match answer {
@@ -91,7 +92,7 @@ impl NatsTransport {
             sleep(pause).await;
             let found = self.node.catalog.look_up(name).await;
             let answers = match found {
-                Ok(event) => self.send(&event, &again).await,
+                Ok(event) => self.send(&event, &again, Turn::alone()).await,
                 Err(refused) => again.iter().map(|_| Err(refused.clone())).collect(),
             };
             for (slot, answer) in slots.into_iter().zip(answers) {
@@ -123,6 +124,15 @@ impl Transport for NatsTransport {
     }
 
     async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        self.publish_in_turn(event, batch, Turn::alone()).await
+    }
+
+    async fn publish_in_turn(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
         let found = match self.node.catalog.find(event).await {
             Ok(found) => found,
             Err(refused) => {
@@ -131,7 +141,7 @@ impl Transport for NatsTransport {
             }
         };
         let all: Vec<&Message> = batch.iter().collect();
-        let mut receipts = self.send(&found, &all).await;
+        let mut receipts = self.send(&found, &all, turn).await;
         if receipts.iter().any(Result::is_err) {
             self.send_again(event, &batch, &mut receipts).await;
         }

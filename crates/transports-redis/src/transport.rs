@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use busgate_core::{
     Capabilities, ConsumerLag, Cursor, Error, EventConfig, EventInfo, EventName, Fencing, Health, Message,
     Page, Passed, Places, ReadRequest, Receipt, Result, Settled, Settlement, SubscribeOptions, Subscription,
-    Tasks, Transport,
+    Tasks, Transport, Turn,
 };
 
 use self::{
@@ -62,7 +62,12 @@ impl RedisTransport {
         Ok(Arc::new(Self { node, tasks }))
     }
 
-    async fn publish_portion(&self, event: &EventName, messages: Vec<Message>) -> Vec<Result<Receipt>> {
+    async fn publish_portion(
+        &self,
+        event: &EventName,
+        messages: Vec<Message>,
+        turn: Option<Turn>,
+    ) -> Vec<Result<Receipt>> {
         let count = messages.len();
         let all = |error: Error| vec![Err(error); count];
         let topic = match self.node.topic(event) {
@@ -75,6 +80,7 @@ impl RedisTransport {
             Ok(false) => {}
             Err(error) => return all(error),
         }
+        drop(turn);
         let answers = answered.await.unwrap_or_else(|_| all(publish::unanswered()));
         if answers.iter().any(Result::is_ok) {
             let topic = self.node.keep(topic);
@@ -129,13 +135,25 @@ impl Transport for RedisTransport {
     }
 
     async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        self.publish_in_turn(event, batch, Turn::alone()).await
+    }
+
+    async fn publish_in_turn(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
         let mut answers = Vec::with_capacity(batch.len());
         if batch.is_empty() {
             return answers;
         }
+        let mut portions = publish::portions(batch).into_iter().peekable();
+        let mut turn = Some(turn);
         // One after the other: a batch keeps its order.
-        for portion in publish::portions(batch) {
-            answers.extend(self.publish_portion(event, portion).await);
+        while let Some(portion) = portions.next() {
+            let last = turn.take_if(|_| portions.peek().is_none());
+            answers.extend(self.publish_portion(event, portion, last).await);
         }
         answers
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, pin::pin, sync::Arc};
 
-use busgate_core::{Draft, Effect, Error, EventName, Receipt, Result, Tasks};
+use busgate_core::{Draft, Effect, Error, EventName, Receipt, Result, Tasks, Turn};
 use busgate_wire::{convert, proto::event::v1::PublishStreamRequest};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
@@ -61,7 +61,7 @@ impl Lane {
         self.waiting.lock().requests = None;
     }
 
-    /// Sends messages, and waits for their answers, which are in the same order.
+    /// Sends messages, in their turn, and waits for their answers, which are in the same order.
     ///
     /// # Errors
     /// What ended the stream before it answered any of them.
@@ -69,6 +69,7 @@ impl Lane {
         &self,
         event: &EventName,
         messages: impl ExactSizeIterator<Item = Draft>,
+        turn: Option<Turn>,
     ) -> Result<Vec<Answer>> {
         let answers: Vec<_> = {
             let mut waiting = self.waiting.lock();
@@ -87,6 +88,7 @@ impl Lane {
                 })
                 .collect()
         };
+        drop(turn);
         let mut ended = None;
         let answers = join_all(answers).await.into_iter().map(|answer| {
             answer.unwrap_or_else(|_| {

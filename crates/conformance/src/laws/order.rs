@@ -1,8 +1,9 @@
 //! Order within one subscription.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
-use busgate_core::Start;
+use busgate_core::{Start, Turn};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use crate::{
     Claim, Stage, Verdict, Watch,
@@ -52,6 +53,35 @@ pub async fn a_groups_only_member_gets_them_in_order(stage: Stage) -> Verdict {
         stage.publish(&event, chunk).await?;
     }
     in_order(&stage, &mut member, &sent).await
+}
+
+/// catches: a publisher's batches that overtake each other when it does not wait for the answers.
+pub async fn batches_in_turn_keep_their_order(stage: Stage) -> Verdict {
+    let event = stage.event().await?;
+    let sent = ids("m", stage.pace().many);
+    let mut live = stage.subscribe(&event, ask::live().window(64)).await?;
+    let mut under_way = FuturesUnordered::new();
+    let publishing = async {
+        for batch in sent.chunks(9) {
+            let batch = batch.iter().map(|id| stage.message(id)).collect::<Verdict<Vec<_>>>()?;
+            let (turn, mut next) = Turn::begin();
+            under_way.push(stage.transport().publish_in_turn(&event, batch, turn));
+            let mut mine = pin!(next.is_mine());
+            loop {
+                tokio::select! {
+                    Some(answers) = under_way.next() => answers.into_iter().try_for_each(|answer| answer.map(drop))?,
+                    () = &mut mine => break,
+                }
+            }
+        }
+        while let Some(answers) = under_way.next().await {
+            answers.into_iter().try_for_each(|answer| answer.map(drop))?;
+        }
+        Ok(())
+    };
+    let (published, watched) = tokio::join!(publishing, in_order(&stage, &mut live, &sent));
+    let published: Verdict = published;
+    published.and(watched)
 }
 
 /// catches: one publisher's messages that overtake each other when others publish as well.

@@ -23,7 +23,7 @@ use self::{
 use crate::{
     Capabilities, Clock, ConsumerLag, Cursor, Delivery, Effect, Error, EventConfig, EventInfo, EventName,
     Health, Item, LeaseToken, Message, Nack, Page, Passed, ReadRequest, Reason, Receipt, Result, RetryPolicy,
-    Settled, Settlement, SubscribeOptions, Subscription, Transport, Verb,
+    Settled, Settlement, SubscribeOptions, Subscription, Transport, Turn, Verb,
 };
 
 /// What went wrong where nobody said what.
@@ -185,6 +185,15 @@ impl Transport for DeadLetters {
 
     async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
         self.inner.publish(event, batch).await
+    }
+
+    async fn publish_in_turn(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
+        self.inner.publish_in_turn(event, batch, turn).await
     }
 
     async fn subscribe(

@@ -5,6 +5,7 @@ use std::{future::poll_fn, task::Poll};
 use super::{Draft, Gateway, Inner, events::refuse_own, timed_out};
 use crate::{
     Caller, Effect, Error, ErrorKind, EventConfig, EventName, Message, MessageId, Operation, Receipt, Result,
+    Turn,
 };
 
 /// The source of a message whose publisher is nobody in particular.
@@ -22,6 +23,21 @@ impl Gateway {
         event: &EventName,
         drafts: Vec<Draft>,
     ) -> Result<Vec<Result<Receipt>>> {
+        self.publish_in_turn(caller, event, drafts, Turn::alone()).await
+    }
+
+    /// As [`Gateway::publish`], for a publisher whose next batch waits for its turn only: `turn` is let go of once these
+    /// messages have their place before whatever is published from then on.
+    ///
+    /// # Errors
+    /// As [`Gateway::publish`].
+    pub async fn publish_in_turn(
+        &self,
+        caller: &Caller,
+        event: &EventName,
+        drafts: Vec<Draft>,
+        turn: Turn,
+    ) -> Result<Vec<Result<Receipt>>> {
         let inner = &self.inner;
         inner.admit_publish(caller, event, drafts.len()).await?;
         let mut answers = Vec::with_capacity(drafts.len());
@@ -36,7 +52,7 @@ impl Gateway {
                 Err(error) => answers.push(Some(Err(error))),
             }
         }
-        let mut published = inner.publish(event, batch).await.into_iter();
+        let mut published = inner.publish(event, batch, turn).await.into_iter();
         let answers =
             answers.into_iter().map(|answer| answer.or_else(|| published.next()).unwrap_or_else(no_answer));
         let answers: Vec<_> = answers.collect();
@@ -53,7 +69,9 @@ impl Gateway {
         inner.admit_publish(caller, event, 1).await?;
         let message = inner.stamp(caller, draft);
         let answer = match inner.config.limits.check(&message) {
-            Ok(()) => inner.publish(event, vec![message]).await.pop().unwrap_or_else(no_answer),
+            Ok(()) => {
+                inner.publish(event, vec![message], Turn::alone()).await.pop().unwrap_or_else(no_answer)
+            }
             Err(error) => Err(error),
         };
         inner.count(std::slice::from_ref(&answer));
@@ -91,14 +109,14 @@ impl Inner {
         }
     }
 
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+    async fn publish(&self, event: &EventName, batch: Vec<Message>, turn: Turn) -> Vec<Result<Receipt>> {
         if batch.is_empty() {
             return Vec::new();
         }
         if !self.config.auto_register {
-            return self.publish_in_time(event, batch).await;
+            return self.publish_in_time(event, batch, turn).await;
         }
-        let answers = self.publish_in_time(event, batch.clone()).await;
+        let answers = self.publish_in_time(event, batch.clone(), turn).await;
         let missing =
             |answer: &Result<Receipt>| matches!(answer, Err(error) if error.kind() == ErrorKind::NotFound);
         if !answers.iter().all(missing) {
@@ -107,12 +125,17 @@ impl Inner {
         if let Err(error) = self.register(event, &EventConfig::default()).await {
             return vec![Err(error); batch.len()];
         }
-        self.publish_in_time(event, batch).await
+        self.publish_in_time(event, batch, Turn::alone()).await
     }
 
-    async fn publish_in_time(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+    async fn publish_in_time(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
         let count = batch.len();
-        let mut call = self.transport.publish(event, batch);
+        let mut call = self.transport.publish_in_turn(event, batch, turn);
         // What is there at once takes no timer.
         if let Poll::Ready(answers) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
             return answers;

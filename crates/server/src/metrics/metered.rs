@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use busgate_core::{
     Capabilities, ConsumerLag, Cursor, ErrorKind, EventConfig, EventInfo, EventName, Health, HealthStatus,
     Message, Page, Passed, ReadRequest, Receipt, Result, Retry, Settled, Settlement, SubscribeOptions,
-    Subscription, Transport,
+    Subscription, Transport, Turn,
 };
 use futures_util::StreamExt;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Recorder, SharedString, Unit};
@@ -183,9 +183,18 @@ impl Transport for Metered {
     }
 
     async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        self.publish_in_turn(event, batch, Turn::alone()).await
+    }
+
+    async fn publish_in_turn(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
         self.published.record(size(batch.len()));
         let call = Call::start(&self.publish);
-        let answers = self.inner.publish(event, batch).await;
+        let answers = self.inner.publish_in_turn(event, batch, turn).await;
         call.answered(failure(&answers));
         answers
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use busgate_core::{Effect, Error, ErrorKind, EventName, Message, Receipt, Result, Timestamp};
+use busgate_core::{Effect, Error, ErrorKind, EventName, Message, Receipt, Result, Timestamp, Turn};
 
 use super::KafkaTransport;
 use crate::{
@@ -18,21 +18,26 @@ use crate::{
 const STICK_MS: i64 = 10;
 
 impl KafkaTransport {
-    pub(super) async fn publish_all(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+    pub(super) async fn publish_all(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
         match self.event(event).await {
-            Ok(event) if !batch.is_empty() => self.publish_to(&event, batch).await,
+            Ok(event) if !batch.is_empty() => self.publish_to(&event, batch, turn).await,
             Ok(_) => Vec::new(),
             Err(error) => vec![Err(error); batch.len()],
         }
     }
 
-    async fn publish_to(&self, event: &Arc<Event>, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+    async fn publish_to(&self, event: &Arc<Event>, batch: Vec<Message>, turn: Turn) -> Vec<Result<Receipt>> {
         let window = match self.shared.dedup.window(&self.shared, event).await {
             Ok(window) => window,
             Err(error) => return vec![Err(error); batch.len()],
         };
         let Some(window) = window else {
-            let places = self.write(event, batch.iter(), None).await;
+            let places = turn.until_pending(self.write(event, batch.iter(), None)).await;
             return batch
                 .iter()
                 .zip(places)
@@ -53,7 +58,8 @@ impl KafkaTransport {
             // Who publishes may give up: what became of the messages is taken in all the same.
             let flight = window.flight(ids);
             let landing = Box::new(move |places: &Vec<Result<Place>>| flight.land(places));
-            places = self.write(event, ours().map(|(message, _)| message), Some(landing)).await;
+            let write = self.write(event, ours().map(|(message, _)| message), Some(landing));
+            places = turn.until_pending(write).await;
         }
         let mut places = places.into_iter();
         let mut receipts = Vec::with_capacity(batch.len());

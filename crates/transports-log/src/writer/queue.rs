@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, mpsc};
 
-use busgate_core::{Error, EventConfig, EventName, Message, Receipt, Result, Story};
+use busgate_core::{Error, EventConfig, EventName, Message, Receipt, Result, Story, Turn};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{codec, error::closed, event::Event, lease::Seat, store::HEADER_BYTES};
@@ -75,19 +75,31 @@ impl Queue {
         (Self { ops, budget, units }, receiver)
     }
 
-    /// Adds messages, once there is room in the queue. When it answers `Ok` for one, that one is on disk.
-    pub(crate) async fn append(&self, event: Arc<Event>, parcels: Vec<Parcel>) -> Vec<Result<Receipt>> {
+    /// Adds messages, once there is room in the queue; then the turn is over. When it answers `Ok` for one, that one is on
+    /// disk.
+    pub(crate) async fn append(
+        &self,
+        event: Arc<Event>,
+        parcels: Vec<Parcel>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
         let count = parcels.len();
-        let answers = self.try_append(event, parcels).await;
+        let answers = self.try_append(event, parcels, turn).await;
         answers.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
     }
 
-    async fn try_append(&self, event: Arc<Event>, parcels: Vec<Parcel>) -> Result<Vec<Result<Receipt>>> {
+    async fn try_append(
+        &self,
+        event: Arc<Event>,
+        parcels: Vec<Parcel>,
+        turn: Turn,
+    ) -> Result<Vec<Result<Receipt>>> {
         let bytes: usize = parcels.iter().map(|parcel| parcel.record.len()).sum();
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.units);
         let budget = Arc::clone(&self.budget).acquire_many_owned(units).await.map_err(|_| closed())?;
         let (answer, answers) = oneshot::channel();
         self.send(Op::Append(Append { event, parcels, answer, _budget: budget }))?;
+        drop(turn);
         answers.await.map_err(|_| lost())
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use busgate_core::{Caller, Draft, Effect, Error, EventName, Receipt, Result};
+use busgate_core::{Caller, Draft, Effect, Error, EventName, Receipt, Result, Turn};
 use futures_util::future;
 use tonic::metadata::MetadataMap;
 
@@ -48,11 +48,11 @@ impl Publisher {
         self.app.admit(&self.caller, messages)
     }
 
-    /// Publishes a batch; the answers are in the order of the messages.
+    /// Publishes a batch, in its turn; the answers are in the order of the messages.
     ///
     /// # Errors
     /// What the gateway refuses each event's messages with, when it refuses them all.
-    pub(super) async fn publish(&self, batch: Vec<Incoming>) -> Result<Vec<Result<Receipt>>> {
+    pub(super) async fn publish(&self, batch: Vec<Incoming>, turn: Turn) -> Result<Vec<Result<Receipt>>> {
         let mut answers: Vec<Option<Result<Receipt>>> = Vec::with_capacity(batch.len());
         let mut lots: Vec<Lot> = Vec::new();
         for (place, message) in batch.into_iter().enumerate() {
@@ -64,10 +64,14 @@ impl Publisher {
                 }
             }
         }
-        let lots = lots.into_iter().map(|(event, places, drafts)| async move {
-            (places, self.app.gateway.publish(&self.caller, &event, drafts).await)
+        let lots = lots.into_iter().map(|(event, places, drafts)| {
+            let turn = turn.clone();
+            let gateway = &self.app.gateway;
+            async move { (places, gateway.publish_in_turn(&self.caller, &event, drafts, turn).await) }
         });
-        let lots = future::join_all(lots).await;
+        let lots = future::join_all(lots.collect::<Vec<_>>());
+        drop(turn);
+        let lots = lots.await;
         let unanswered = answers.iter().all(Option::is_none);
         if let Some((_, Err(error))) = lots.first()
             && unanswered

@@ -1,8 +1,8 @@
-//! `PublishStream`: while one batch is under way, the next gathers. One batch at a time keeps a publisher's order.
+//! `PublishStream`: while some batches are under way, the next gathers. Each has its turn, which keeps a publisher's order.
 
 use std::collections::VecDeque;
 
-use busgate_core::{Error, Receipt, Result};
+use busgate_core::{Error, Next, Receipt, Result, Turn};
 use busgate_wire::{
     convert,
     proto::event::v1::{PublishStreamRequest, PublishStreamResponse},
@@ -10,7 +10,7 @@ use busgate_wire::{
 use futures_util::{
     FutureExt, StreamExt,
     future::BoxFuture,
-    stream::{self, BoxStream},
+    stream::{self, BoxStream, FuturesOrdered},
 };
 use prost::Message as _;
 use tonic::{Request, Status, Streaming};
@@ -25,6 +25,9 @@ const BATCH_MESSAGES: usize = 1024;
 
 /// The most bytes of one, before its last message.
 const BATCH_BYTES: usize = 1024 * 1024;
+
+/// How many batches may be under way: a back end that syncs takes its time, and has work meanwhile.
+const UNDER_WAY: usize = 4;
 
 /// The answers to a stream of messages.
 ///
@@ -43,7 +46,9 @@ pub(super) fn open(
         most: BATCH_MESSAGES.min(call.app.gateway.config().limits.max_batch),
         waiting: Vec::new(),
         waiting_bytes: 0,
-        under_way: None,
+        under_way: FuturesOrdered::new(),
+        turn: None,
+        succeeds: false,
         answers: VecDeque::new(),
         failed: None,
     };
@@ -65,7 +70,12 @@ struct Pipeline {
     most: usize,
     waiting: Vec<(u64, Incoming)>,
     waiting_bytes: usize,
-    under_way: Option<BoxFuture<'static, Answered>>,
+    under_way: FuturesOrdered<BoxFuture<'static, Answered>>,
+    /// When the next batch may start.
+    turn: Option<Next>,
+    /// Whether the last batch was published: what makes a batch come to nothing is found out one by one, so that no order
+    /// is lost where an event is registered on the way.
+    succeeds: bool,
     answers: VecDeque<(u64, Result<Receipt>)>,
     /// Why nothing more is read, unless the client was done.
     failed: Option<Error>,
@@ -78,26 +88,32 @@ impl Pipeline {
             if let Some((sequence, answer)) = self.answers.pop_front() {
                 return Some(Ok(convert::streamed(sequence, &answer)));
             }
-            if self.under_way.is_none() && !self.waiting.is_empty() {
+            if self.may_start() {
                 self.start();
             }
-            if self.under_way.is_none() && self.inbound.is_none() {
+            if self.under_way.is_empty() && self.waiting.is_empty() && self.inbound.is_none() {
                 return self.failed.take().map(|error| Err(self.call.status(&error)));
             }
             self.step().await;
         }
     }
 
-    /// Waits until a batch is done, a message comes, or the gateway goes away.
+    fn may_start(&self) -> bool {
+        let most = if self.succeeds { UNDER_WAY } else { 1 };
+        !self.waiting.is_empty() && self.turn.is_none() && self.under_way.len() < most
+    }
+
+    /// Waits until a batch is done, the next has its turn, a message comes, or the gateway goes away.
     async fn step(&mut self) {
         let room = self.has_room();
         let draining = self.call.app.gateway.draining();
         tokio::select! {
             biased;
-            answered = wait(self.under_way.as_mut()) => {
-                self.under_way = None;
+            Some(answered) = self.under_way.next() => {
+                self.succeeds = answered.iter().any(|(_, answer)| answer.is_ok());
                 self.answers.extend(answered);
             }
+            () = over(self.turn.as_mut()) => self.turn = None,
             () = draining, if self.inbound.is_some() => {
                 self.inbound = None;
                 self.failed = Some(Error::unavailable("the gateway is draining"));
@@ -138,18 +154,20 @@ impl Pipeline {
         let (sequences, batch): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting).into_iter().unzip();
         self.waiting_bytes = 0;
         let publisher = self.publisher.clone();
+        let (turn, next) = Turn::begin();
         let batch = async move {
-            let answers = publisher.publish(batch).await;
+            let answers = publisher.publish(batch, turn).await;
             let answers = answers.unwrap_or_else(|error| vec![Err(error); sequences.len()]);
             sequences.into_iter().zip(answers).collect()
         };
-        self.under_way = Some(batch.boxed());
+        self.under_way.push_back(batch.boxed());
+        self.turn = Some(next);
     }
 }
 
-async fn wait(batch: Option<&mut BoxFuture<'static, Answered>>) -> Answered {
-    match batch {
-        Some(batch) => batch.await,
+async fn over(turn: Option<&mut Next>) {
+    match turn {
+        Some(turn) => turn.is_mine().await,
         None => std::future::pending().await,
     }
 }

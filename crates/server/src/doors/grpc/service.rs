@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use busgate_core::{Draft, MAX_PAGE, MAX_PAGE_BYTES, Result};
+use busgate_core::{Draft, MAX_PAGE, MAX_PAGE_BYTES, Result, Turn};
 use busgate_wire::{
     convert::{self, Described},
     proto::event::v1::{
@@ -110,7 +110,7 @@ impl Service {
         let publisher = Publisher::new(&self.app, caller, source);
         let batch = convert::batch(request);
         publisher.admit(batch.len())?;
-        let answers = publisher.publish(batch).await?;
+        let answers = publisher.publish(batch, Turn::alone()).await?;
         Ok(convert::batch_answer(&answers))
     }
 
