@@ -33,7 +33,7 @@ use super::{
 use crate::error::{closed, unknown};
 
 /// The least time from one commit to the next: what is settled meanwhile goes together.
-const SPACING: Duration = Duration::from_millis(1);
+const SPACING: Duration = Duration::from_micros(300);
 
 /// How long a new member waits for its first partitions: there may be none left for it.
 const JOINING: Duration = Duration::from_secs(3);
