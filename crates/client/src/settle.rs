@@ -172,7 +172,9 @@ impl Subscriptions {
         let mut outcomes = Vec::new();
         for (chunk, answers) in asked {
             match answered(answers, deadline).await {
-                Ok(Some(answers)) => outcomes.extend(chunk.into_iter().zip(answers.into_iter().map(Ok))),
+                Ok(Some(answers)) => {
+                    outcomes.extend(chunk.into_iter().zip(answers.into_iter().map(by_stream)));
+                }
                 Ok(None) => outcomes.extend(self.by_call(chunk).await),
                 Err(error) => {
                     outcomes.extend(chunk.into_iter().map(|entry| (entry, Err(error.clone()))));
@@ -207,7 +209,10 @@ type Answers = oneshot::Receiver<Result<Vec<SettleAnswer>, Effect>>;
 
 /// Queues entries on their stream; `None` when that is gone.
 fn ask(shared: &Arc<Shared>, entries: &[Entry]) -> Option<Answers> {
-    let batch = entries.iter().map(|entry| (entry.route.seq, entry.request())).collect();
+    let batch = entries.iter().map(|entry| {
+        let Settlement { token, verb } = &entry.settlement;
+        (entry.route.seq, action(verb.clone()), || token::ack_id(token))
+    });
     let (waiter, answers) = oneshot::channel();
     let queued = shared.with(|session| session.settle(Instant::now(), batch, waiter));
     queued.then_some(answers)
@@ -222,6 +227,14 @@ async fn answered(answers: Option<Answers>, deadline: Instant) -> Result<Option<
             Err(Error::new(ErrorKind::Timeout, "the gateway did not answer in time")
                 .with_effect(Effect::Unknown))
         }
+    }
+}
+
+/// What a stream does not hold any more may be settled by its ack id yet: that is the transport's to say.
+fn by_stream(answer: SettleAnswer) -> Result<SettleAnswer> {
+    match answer.status {
+        AckStatus::Unknown => Err(Error::unavailable("the stream does not hold it any more")),
+        _ => Ok(answer),
     }
 }
 

@@ -24,10 +24,10 @@ pub use self::{
     config::GatewayConfig,
     events::{MAX_PAGE, MAX_PAGE_BYTES},
     request::{
-        AckMode, AckStatus, Draft, End, EventDetail, History, HistoryRequest, Outbound, Outgoing,
+        AckKey, AckMode, AckStatus, Draft, End, EventDetail, History, HistoryRequest, Outbound, Outgoing,
         SettleAction, SettleAnswer, SettleRequest, SlowPolicy, SubscribeRequest,
     },
-    session::Session,
+    session::{Deliveries, Session},
     stats::Stats,
 };
 use self::{drain::Drain, nodes::Nodes, stats::Counters};

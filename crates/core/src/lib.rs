@@ -54,9 +54,9 @@ pub use self::{
     envelope::{ENCODING_SLOTS, Envelope},
     error::{Effect, Error, ErrorKind, Result, Retry},
     gateway::{
-        AckMode, AckStatus, Draft, End, EventDetail, Gateway, GatewayConfig, History, HistoryRequest,
-        MAX_PAGE, MAX_PAGE_BYTES, Outbound, Outgoing, Session, SettleAction, SettleAnswer, SettleRequest,
-        SlowPolicy, Stats, SubscribeRequest,
+        AckKey, AckMode, AckStatus, Deliveries, Draft, End, EventDetail, Gateway, GatewayConfig, History,
+        HistoryRequest, MAX_PAGE, MAX_PAGE_BYTES, Outbound, Outgoing, Session, SettleAction, SettleAnswer,
+        SettleRequest, SlowPolicy, Stats, SubscribeRequest,
     },
     group::{
         DEFAULT_MAX_HELD, Group, Keyed, MAX_ERROR_BYTES, Moment, Outcome, Reason, Slot, Standing, Story,

@@ -107,8 +107,8 @@ fn write_message(received: &Received) -> WireMessage {
 }
 
 fn outbound(received: &Received) -> Outbound {
-    let Received { event, cursor, message, attempt, ack_id, .. } = received.clone();
-    Outbound { envelope: Arc::new(Envelope::new(event, Arc::new(message), cursor)), attempt, ack_id }
+    let Received { event, cursor, message, attempt, ack_id, number, .. } = received.clone();
+    Outbound { envelope: Arc::new(Envelope::new(event, Arc::new(message), cursor)), attempt, ack_id, number }
 }
 
 /// A page tells of one event, which its reader knows: the messages' own word for it is checked, and left out.

@@ -40,7 +40,12 @@ fn outbound(input: &mut Input<'_>) -> Option<Outbound> {
     message.timestamp = Timestamp::from_nanos(i64::from(input.number()) << (input.byte() % 32));
     let ack_id = Some(input.text().into_owned()).filter(|text| !text.is_empty());
     let attempt = u32::from(input.byte()) + 1;
-    Some(Outbound { envelope: Arc::new(Envelope::new(event, Arc::new(message), cursor)), attempt, ack_id })
+    Some(Outbound {
+        envelope: Arc::new(Envelope::new(event, Arc::new(message), cursor)),
+        attempt,
+        ack_id,
+        number: None,
+    })
 }
 
 /// An event stream has one event for it: its id is the cursor, its data the whole message.
@@ -77,7 +82,7 @@ fn json_of(bytes: &[u8]) -> Option<Value> {
 
 /// Every field says what the message says.
 fn is_told(outbound: &Outbound, encoding: Encoding, data: &str) -> Value {
-    let Outbound { envelope, attempt, ack_id } = outbound;
+    let Outbound { envelope, attempt, ack_id, .. } = outbound;
     let message = &envelope.message;
     let told = json_of(data.as_bytes()).unwrap_or_default();
     let text = |name: &str| told.get(name).and_then(Value::as_str).map(ToOwned::to_owned);

@@ -217,6 +217,9 @@ impl Crew {
                 && let Some(seat) = state.seats.get_mut(&held.serial)
             {
                 seat.leaving += 1;
+                if !seat.items.is_empty() {
+                    seat.wake();
+                }
             }
             Some(held.policy.delay_after(held.attempt).mul_f64(spread))
         };

@@ -22,7 +22,7 @@ type Waiter = oneshot::Sender<Result<Vec<SettleAnswer>>>;
 
 /// One event's or pattern's settlements: while a call is under way those that come gather for the next. Each has its
 /// own, for a call fails as a whole where one event may not be settled on.
-type Lane = Outbox<Waiter>;
+type Lane = Outbox<Waiter, SettleRequest>;
 
 /// Settles by `Ack`, gathered.
 #[derive(Debug)]

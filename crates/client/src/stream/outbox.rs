@@ -2,15 +2,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use busgate_core::{AckStatus, Effect, SettleAnswer, SettleRequest};
+use busgate_core::{AckStatus, Effect, SettleAnswer};
 
 /// How many entries a frame has at most, if no single batch has more.
 pub(crate) const FRAME_ENTRIES: usize = 1000;
 
 /// Settlements and who waits for them.
 #[derive(Debug)]
-struct Ask<W> {
-    entries: Vec<SettleRequest>,
+struct Ask<W, E> {
+    entries: Vec<E>,
     waiter: W,
 }
 
@@ -23,19 +23,19 @@ struct Part<W> {
 
 /// The settlements of one stream that are not answered yet.
 #[derive(Debug)]
-pub(crate) struct Outbox<W> {
-    queued: VecDeque<Ask<W>>,
+pub(crate) struct Outbox<W, E> {
+    queued: VecDeque<Ask<W, E>>,
     sent: HashMap<u64, Vec<Part<W>>>,
     next_sequence: u64,
 }
 
-impl<W> Outbox<W> {
+impl<W, E> Outbox<W, E> {
     pub(crate) fn new() -> Self {
         Self { queued: VecDeque::new(), sent: HashMap::new(), next_sequence: 0 }
     }
 
     /// Queues a batch; `waiter` gets its answers, as many as it has entries.
-    pub(crate) fn push(&mut self, entries: Vec<SettleRequest>, waiter: W) {
+    pub(crate) fn push(&mut self, entries: Vec<E>, waiter: W) {
         self.queued.push_back(Ask { entries, waiter });
     }
 
@@ -50,7 +50,7 @@ impl<W> Outbox<W> {
     }
 
     /// The next frame: its sequence, and as many whole batches as fit.
-    pub(crate) fn next_frame(&mut self) -> Option<(u64, Vec<SettleRequest>)> {
+    pub(crate) fn next_frame(&mut self) -> Option<(u64, Vec<E>)> {
         let Ask { mut entries, waiter } = self.queued.pop_front()?;
         let mut parts = vec![Part { entries: entries.len(), waiter }];
         while let Some(next) = self.queued.front()
@@ -92,7 +92,7 @@ impl<W> Outbox<W> {
 
 #[cfg(test)]
 mod tests {
-    use busgate_core::SettleAction;
+    use busgate_core::{SettleAction, SettleRequest};
     use proptest::prelude::*;
 
     use super::*;

@@ -7,12 +7,19 @@ mod upkeep;
 use std::time::Duration;
 
 use busgate_core::{
-    Effect, Error, Gap, LeaseToken, Result, SettleAction, SettleAnswer, SettleRequest, SubscribeRequest,
+    AckKey, Effect, Error, Gap, LeaseToken, Result, SettleAction, SettleAnswer, SettleRequest,
+    SubscribeRequest,
 };
 use busgate_wire::convert::{ConsumeFrame, Frame, Received};
 use tokio::time::Instant;
 
-use super::{held::Held, intake::Intake, outbox::Outbox, plan::Plan, resume::Place};
+use super::{
+    held::{Held, Numbered},
+    intake::Intake,
+    outbox::Outbox,
+    plan::Plan,
+    resume::Place,
+};
 use crate::token::Sealer;
 
 /// How the session stands to its stream.
@@ -60,7 +67,7 @@ pub(crate) struct Session<W> {
     stream: u64,
     place: Place,
     intake: Intake,
-    outbox: Outbox<Asker<W>>,
+    outbox: Outbox<Asker<W>, (AckKey, SettleAction)>,
     held: Held,
     next_seq: u64,
     /// When the program last asked for something.
@@ -240,11 +247,13 @@ impl<W> Session<W> {
             self.next_seq += 1;
             if late > ack_wait / 20 && self.plan.extend {
                 let action = SettleAction::Extend(ack_wait);
-                let entry = SettleRequest { ack_id: ack_id.to_owned(), action };
+                let entry = (AckKey::Id(ack_id.to_owned()), action);
                 self.outbox.push(vec![entry], Asker::Session(vec![None]));
             }
             if let Some(token) = &token {
-                self.held.keep(seq, token.clone(), now, ack_wait);
+                let stream = self.stream;
+                let numbered = waiting.received.number.map(|number| Numbered { stream, number });
+                self.held.keep(seq, token.clone(), numbered, now, ack_wait);
             }
             return Some(Yielded::Message(waiting.received, token));
         }
@@ -260,29 +269,49 @@ impl<W> Session<W> {
         !self.intake.is_empty() || self.end.is_some()
     }
 
-    /// The program settles what came by this stream. Answers whether that still goes over it: when the stream is gone,
-    /// the waiter is dropped.
-    pub(crate) fn settle(&mut self, now: Instant, batch: Vec<(u64, SettleRequest)>, waiter: W) -> bool {
-        self.settled(now, &batch);
-        self.settle_ids(batch.into_iter().map(|(_, entry)| entry).collect(), waiter)
-    }
-
-    /// As [`Self::settle`], for a program that keeps its deliveries by their ack ids.
-    pub(crate) fn settle_ids(&mut self, entries: Vec<SettleRequest>, waiter: W) -> bool {
-        let stands = matches!(self.phase, Phase::Up | Phase::Draining);
+    /// The program settles what came by this subscription, each with its ack id, which is asked for only where the present
+    /// stream has no number for it. Answers whether that still goes over the stream: when it is gone, the waiter is dropped.
+    pub(crate) fn settle<I: FnOnce() -> String>(
+        &mut self,
+        now: Instant,
+        batch: impl Iterator<Item = (u64, SettleAction, I)>,
+        waiter: W,
+    ) -> bool {
+        let stands = self.stands();
+        let (mut entries, mut seqs) = (Vec::new(), Vec::new());
+        for (seq, action, ack_id) in batch {
+            let lease = if let SettleAction::Extend(lease) = action { Some(lease) } else { None };
+            seqs.push((seq, lease));
+            if stands {
+                let number = self.held.number(seq, self.stream);
+                entries.push((number.map_or_else(|| AckKey::Id(ack_id()), AckKey::Number), action));
+            }
+        }
+        // After all have their keys: one that is there twice has one.
+        for (seq, lease) in seqs {
+            match lease {
+                Some(lease) => self.held.extend(seq, now, lease),
+                None => self.held.settle(seq),
+            }
+        }
         if stands {
             self.outbox.push(entries, Asker::Program(waiter));
         }
         stands
     }
 
-    fn settled(&mut self, now: Instant, batch: &[(u64, SettleRequest)]) {
-        for (seq, entry) in batch {
-            match entry.action {
-                SettleAction::Extend(lease) => self.held.extend(*seq, now, lease),
-                _ => self.held.settle(*seq),
-            }
+    /// As [`Self::settle`], for a program that keeps its deliveries by their ack ids.
+    pub(crate) fn settle_ids(&mut self, entries: Vec<SettleRequest>, waiter: W) -> bool {
+        let stands = self.stands();
+        if stands {
+            let keyed = |SettleRequest { ack_id, action }| (AckKey::Id(ack_id), action);
+            self.outbox.push(entries.into_iter().map(keyed).collect(), Asker::Program(waiter));
         }
+        stands
+    }
+
+    const fn stands(&self) -> bool {
+        matches!(self.phase, Phase::Up | Phase::Draining)
     }
 
     /// The program has left, or is made to.

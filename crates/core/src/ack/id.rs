@@ -1,6 +1,6 @@
 //! The ack id: a lease as a signed token that any node can read and nobody can forge.
 
-use std::fmt;
+use std::{fmt, num::NonZeroU64};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::{Buf, BufMut, Bytes};
@@ -35,6 +35,13 @@ pub(crate) struct Slot {
     pub(crate) stream: u64,
     /// Which delivery of that stream.
     pub(crate) seq: u64,
+}
+
+impl Slot {
+    /// The number a client knows it by: its deliveries are counted from 1.
+    pub(crate) const fn number(self) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.seq.wrapping_add(1))
+    }
 }
 
 /// What an ack id says.

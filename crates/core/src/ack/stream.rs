@@ -2,13 +2,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    num::NonZeroU64,
     sync::Arc,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::{Deadlines, Seat, Slot};
+use super::{Claim, Deadlines, Seat, Slot, Ticket};
 use crate::{
     Envelope, LeaseToken, RetryPolicy, Settled, Verb,
     sync::{Mutex, Notified, Notify},
@@ -16,6 +17,10 @@ use crate::{
 
 /// Redeliveries of unnamed broadcast that may wait at once, at least.
 const MIN_WAITING: usize = 64;
+
+/// How many deliveries that the client is done with may wait for the transport to say so. Of each no more is left than its
+/// token.
+const MAX_LEAVING: usize = 1024;
 
 /// How much a client may hold, and for how long.
 #[derive(Clone, Debug)]
@@ -39,11 +44,24 @@ enum Held {
     Local(Local),
 }
 
+impl Held {
+    fn claim(&self) -> Claim {
+        match self {
+            Self::Lease(token) => Claim::Lease(token.clone()),
+            Self::Local(Local { envelope, attempt }) => {
+                Claim::Local { event: envelope.event.clone(), attempt: *attempt }
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     held: Held,
     weight: usize,
     admitted: Instant,
+    /// Whether its client is done with it, and only the transport is still to say so.
+    leaving: bool,
 }
 
 /// What a stream gives back when its client leaves.
@@ -60,6 +78,8 @@ struct State {
     next: u64,
     entries: HashMap<u64, Entry>,
     bytes: usize,
+    /// How many of the entries are leaving, and their bytes.
+    leaving: (usize, usize),
     /// Entries yielded since the last hand-off.
     fresh: Vec<u64>,
     deadlines: Deadlines<u64>,
@@ -138,7 +158,7 @@ impl Stream {
         state.next += 1;
         state.bytes += weight;
         state.local |= matches!(held, Held::Local(_));
-        state.entries.insert(seq, Entry { held, weight, admitted: now });
+        state.entries.insert(seq, Entry { held, weight, admitted: now, leaving: false });
         state.deadlines.set(seq, now + self.window.retry.ack_wait);
         state.fresh.push(seq);
         Slot { node: self.node, stream: self.id, seq }
@@ -169,9 +189,42 @@ impl Stream {
         fresh.into_iter().filter_map(|seq| state.remove(seq)).filter_map(Entry::into_lease).collect()
     }
 
-    /// Frees the room of a delivery that is settled, wherever that happened.
-    pub(crate) fn release(&self, seq: u64) {
-        if self.state.lock().remove(seq).is_some() {
+    /// What a client holds that settles by these numbers; `None` for what it does not hold any more, or never did.
+    pub(crate) fn tickets(&self, numbers: impl Iterator<Item = NonZeroU64>) -> Vec<Option<Ticket>> {
+        let state = self.state.lock();
+        let ticket = |number: NonZeroU64| {
+            let seq = number.get() - 1;
+            let claim = state.entries.get(&seq)?.held.claim();
+            Some(Ticket { slot: Slot { node: self.node, stream: self.id, seq }, claim })
+        };
+        numbers.map(ticket).collect()
+    }
+
+    /// The client is done with these, and the transport is being told: they take no room any more, as far as there are not
+    /// too many. So a client that does not wait for its answers is not held up by a transport that syncs.
+    pub(crate) fn begin_settling(&self, seqs: impl IntoIterator<Item = u64>) {
+        let mut state = self.state.lock();
+        let before = state.leaving.0;
+        seqs.into_iter().for_each(|seq| state.set_leaving(seq, true));
+        let freed = state.leaving.0 > before;
+        drop(state);
+        if freed {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The transport did not settle these: the client holds them still.
+    pub(crate) fn not_settled(&self, seqs: impl IntoIterator<Item = u64>) {
+        let mut state = self.state.lock();
+        seqs.into_iter().for_each(|seq| state.set_leaving(seq, false));
+    }
+
+    /// Frees the room of deliveries that are settled, wherever that happened.
+    pub(crate) fn release(&self, seqs: impl IntoIterator<Item = u64>) {
+        let mut state = self.state.lock();
+        let freed = seqs.into_iter().filter(|seq| state.remove(*seq).is_some()).count();
+        drop(state);
+        if freed > 0 {
             self.wake.notify_one();
         }
     }
@@ -272,16 +325,30 @@ impl Stream {
 
 impl Window {
     fn is_open(&self, state: &State) -> bool {
-        state.entries.len() < self.messages && state.bytes < self.bytes
+        let (leaving, leaving_bytes) = state.leaving;
+        let (held, held_bytes) = (state.entries.len() - leaving, state.bytes - leaving_bytes);
+        held < self.messages && held_bytes < self.bytes && leaving < MAX_LEAVING
     }
 }
 
 impl State {
     fn remove(&mut self, seq: u64) -> Option<Entry> {
+        self.set_leaving(seq, false);
         let entry = self.entries.remove(&seq)?;
         self.bytes -= entry.weight;
         self.deadlines.remove(seq);
         Some(entry)
+    }
+
+    fn set_leaving(&mut self, seq: u64, leaving: bool) {
+        let Some(entry) = self.entries.get_mut(&seq).filter(|entry| entry.leaving != leaving) else { return };
+        entry.leaving = leaving;
+        let (count, bytes) = &mut self.leaving;
+        if leaving {
+            (*count, *bytes) = (*count + 1, *bytes + entry.weight);
+        } else {
+            (*count, *bytes) = (*count - 1, *bytes - entry.weight);
+        }
     }
 
     fn bring_back(&mut self, seq: u64, mut local: Local, at: Instant, retry: &RetryPolicy) {
@@ -343,6 +410,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_the_client_is_done_with_takes_no_room() {
+        let stream = stream(2);
+        let admit = |epoch| stream.admit_lease(Instant::now(), token(epoch), 1).seq;
+        let held = [admit(1), admit(2)];
+        assert!(!stream.has_room());
+        stream.begin_settling(held);
+        stream.begin_settling(held);
+        assert!(stream.has_room());
+        stream.not_settled([held[0]]);
+        admit(3);
+        assert!(!stream.has_room(), "two are held");
+        stream.begin_settling([held[0]]);
+        stream.release(held);
+        assert_eq!((stream.in_flight(), stream.has_room()), (1, true));
+        admit(4);
+        assert!(!stream.has_room(), "what is gone is counted no more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_may_wait_for_the_transport() {
+        let stream = stream(MAX_LEAVING * 2);
+        let settling: Vec<_> = (0..MAX_LEAVING as u64)
+            .map(|epoch| stream.admit_lease(Instant::now(), token(epoch), 0).seq)
+            .collect();
+        stream.begin_settling(settling.iter().copied());
+        assert!(!stream.has_room());
+        stream.release([settling[7]]);
+        assert!(stream.has_room());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_clock_starts_at_the_hand_off() {
         let stream = stream(1);
         let start = Instant::now();
@@ -359,7 +457,7 @@ mod tests {
         let stream = stream(1);
         let slot = stream.admit_lease(Instant::now(), token(1), 1);
         assert!(!stream.has_room());
-        stream.release(slot.seq);
+        stream.release([slot.seq]);
         assert!(stream.has_room());
     }
 

@@ -105,7 +105,7 @@ fn who_waits_for_room_is_told_in_every_interleaving() {
         let stream = stream();
         let seq = stream.admit_lease(Instant::now(), token(1), 1).seq;
         let elsewhere = Arc::clone(&stream);
-        let settled = thread::spawn(move || elsewhere.release(seq));
+        let settled = thread::spawn(move || elsewhere.release([seq]));
         block_on(async {
             loop {
                 let changed = stream.changed();

@@ -173,7 +173,7 @@ impl Inner {
         for note in notes {
             let Some(stream) = self.tracker.stream(note.slot) else { continue };
             match note.extend {
-                None => stream.release(note.slot.seq),
+                None => stream.release([note.slot.seq]),
                 Some(extend) => stream.extend(note.slot.seq, now + extend.saturating_sub(age)),
             }
         }

@@ -1,6 +1,6 @@
 //! What the doors ask of the gateway, and what it answers.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -146,6 +146,9 @@ pub struct Outbound {
     pub attempt: u32,
     /// What the client settles it by; `None` with automatic acks.
     pub ack_id: Option<String>,
+    /// Which delivery of its session it is, from 1: what it can be settled by as well, for as long as the session lasts;
+    /// `None` with automatic acks.
+    pub number: Option<NonZeroU64>,
 }
 
 /// Why a session is over.
@@ -176,6 +179,26 @@ impl End {
                 Error::unavailable("the gateway is draining").with_retry_after(*retry_after)
             }
             Self::Failed(error) => error.clone(),
+        }
+    }
+}
+
+/// What a client settles a delivery by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AckKey {
+    /// Its ack id: from anywhere, at any node.
+    Id(String),
+    /// Its number in the session it came by.
+    Number(NonZeroU64),
+}
+
+impl AckKey {
+    /// The ack id; empty for a number.
+    #[must_use]
+    pub fn into_id(self) -> String {
+        match self {
+            Self::Id(id) => id,
+            Self::Number(_) => String::new(),
         }
     }
 }

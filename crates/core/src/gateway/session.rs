@@ -61,6 +61,12 @@ impl Session {
         }
     }
 
+    /// What it has delivered, for whoever settles that by numbers.
+    #[must_use]
+    pub fn deliveries(&self) -> Deliveries {
+        Deliveries(Arc::clone(&self.stream))
+    }
+
     /// How many deliveries the client holds unsettled.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -201,7 +207,7 @@ impl Session {
             counters.redelivered.add(1);
         }
         let now = Instant::now();
-        let ack_id = match (self.ack, token) {
+        let claim = match (self.ack, token) {
             (AckMode::Auto, None) => None,
             (AckMode::Auto, Some(token)) => {
                 self.stream.admit_lease(now, token, envelope.message.weight());
@@ -209,14 +215,16 @@ impl Session {
             }
             (AckMode::Manual, Some(token)) => {
                 let slot = self.stream.admit_lease(now, token.clone(), envelope.message.weight());
-                Some(self.seal(slot, Claim::Lease(token)))
+                Some((slot, Claim::Lease(token)))
             }
             (AckMode::Manual, None) => {
                 let slot = self.stream.admit_local(now, Local { envelope: Arc::clone(&envelope), attempt });
-                Some(self.seal(slot, Claim::Local { event: envelope.event.clone(), attempt }))
+                Some((slot, Claim::Local { event: envelope.event.clone(), attempt }))
             }
         };
-        Outgoing::Message(Outbound { envelope, attempt, ack_id })
+        let number = claim.as_ref().and_then(|(slot, _)| slot.number());
+        let ack_id = claim.map(|(slot, claim)| self.seal(slot, claim));
+        Outgoing::Message(Outbound { envelope, attempt, ack_id, number })
     }
 
     fn seal(&self, slot: Slot, claim: Claim) -> String {
@@ -253,6 +261,10 @@ impl Drop for Session {
         self.settle_later(back.kept_back, Verb::Release { counted: false });
     }
 }
+
+/// What a session has delivered. It keeps neither the session open nor anything leased.
+#[derive(Clone, Debug)]
+pub struct Deliveries(pub(super) Arc<Stream>);
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

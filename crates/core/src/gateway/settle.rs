@@ -1,14 +1,14 @@
 //! Settling by ack id, from any door and any node.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{AckStatus, Gateway, Inner, SettleAction, SettleAnswer, SettleRequest};
+use super::{AckStatus, Deliveries, Gateway, Inner, SettleAction, SettleAnswer, SettleRequest};
 use crate::{
     ACK_WAIT_RANGE, Caller, Effect, Error, ErrorKind, LeaseToken, MAX_NACK_DELAY, Operation, Result, Settled,
     Settlement, Verb,
-    ack::{Claim, Refusal, Slot, Ticket},
+    ack::{Claim, Refusal, Slot, Stream, Ticket},
 };
 
 /// The most entries one call may settle.
@@ -26,22 +26,51 @@ impl Gateway {
     /// caller may not settle on one of the events. Nothing is settled then.
     pub async fn settle(&self, caller: &Caller, batch: Vec<SettleRequest>) -> Result<Vec<SettleAnswer>> {
         let inner = &self.inner;
-        if batch.len() > MAX_SETTLE_BATCH {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!("at most {MAX_SETTLE_BATCH} entries can be settled at once"),
-            ));
-        }
+        refuse_many(batch.len())?;
         let owner = inner.config.ack_secret.owner(caller);
-        let mut entries = Vec::with_capacity(batch.len());
-        for request in batch {
-            let ticket = inner.config.ack_secret.open(owner, &request.ack_id).map_err(refused);
-            let verb = checked(request.action).map_err(|error| answer(AckStatus::Invalid, error.message()));
-            entries.push(ticket.and_then(|ticket| Ok((ticket, verb?))));
-        }
+        let entry = |SettleRequest { ack_id, action }| {
+            let ticket = inner.config.ack_secret.open(owner, &ack_id).map_err(refused);
+            entry(ticket, action)
+        };
+        let entries: Vec<_> = batch.into_iter().map(entry).collect();
         inner.admit_settle(caller, &entries).await?;
         Ok(inner.settle_entries(entries).await)
     }
+
+    /// As [`Gateway::settle`], by the numbers of what the caller's own session has delivered. What the session does not
+    /// hold any more is `unknown`: its ack id may settle it yet.
+    ///
+    /// # Errors
+    /// As [`Gateway::settle`].
+    pub async fn settle_numbered(
+        &self,
+        caller: &Caller,
+        deliveries: &Deliveries,
+        batch: Vec<(NonZeroU64, SettleAction)>,
+    ) -> Result<Vec<SettleAnswer>> {
+        let inner = &self.inner;
+        refuse_many(batch.len())?;
+        let tickets = deliveries.0.tickets(batch.iter().map(|(number, _)| *number));
+        let entry = |(ticket, (_, action)): (Option<Ticket>, (NonZeroU64, SettleAction))| {
+            entry(ticket.ok_or_else(|| answered(&Ok(Settled::Unknown))), action)
+        };
+        let entries: Vec<_> = tickets.into_iter().zip(batch).map(entry).collect();
+        inner.admit_settle(caller, &entries).await?;
+        Ok(inner.settle_entries(entries).await)
+    }
+}
+
+fn refuse_many(count: usize) -> Result<()> {
+    if count <= MAX_SETTLE_BATCH {
+        return Ok(());
+    }
+    let text = format!("at most {MAX_SETTLE_BATCH} entries can be settled at once");
+    Err(Error::new(ErrorKind::TooLarge, text))
+}
+
+fn entry(ticket: Result<Ticket, SettleAnswer>, action: SettleAction) -> Entry {
+    let verb = checked(action).map_err(|error| answer(AckStatus::Invalid, error.message()));
+    Ok((ticket?, verb?))
 }
 
 /// What is asked for, or why not.
@@ -82,15 +111,25 @@ impl Inner {
                 }
             }
         }
+        let leaving =
+            |(_, slot, verb): &(usize, Slot, Verb)| (!matches!(verb, Verb::Extend(_))).then_some(*slot);
+        let leaving: Vec<_> = places.iter().filter_map(leaving).collect();
+        self.on_streams(&leaving, |stream, seqs| stream.begin_settling(seqs));
         let results = self.settle_leases(leased).await;
-        let mut notes = Vec::new();
+        let (mut notes, mut done, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for ((place, slot, verb), result) in places.into_iter().zip(results) {
-            self.follow_up(slot, &verb, &result);
+            match (&result, &verb) {
+                (Ok(Settled::Extended), Verb::Extend(duration)) => self.extended(slot, *duration),
+                (Ok(_), _) => done.push(slot),
+                (Err(_), _) => failed.push(slot),
+            }
             notes.extend(self.note(slot, &verb, &result));
             if let Some(answer) = answers.get_mut(place) {
                 *answer = Some(answered(&result));
             }
         }
+        self.on_streams(&done, |stream, seqs| stream.release(seqs));
+        self.on_streams(&failed, |stream, seqs| stream.not_settled(seqs));
         self.tell(notes);
         let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect();
         self.count_settled(&answers);
@@ -119,14 +158,19 @@ impl Inner {
         }
     }
 
-    /// Keeps the stream's window and clock in step with what happened.
-    fn follow_up(&self, slot: Slot, verb: &Verb, result: &Result<Settled>) {
-        let (Some(stream), Ok(settled)) = (self.tracker.stream(slot), result) else { return };
-        match (settled, verb) {
-            (Settled::Extended, Verb::Extend(duration)) => {
-                stream.extend(slot.seq, Instant::now() + *duration);
+    /// Keeps the clock of a delivery in step with its lease.
+    fn extended(&self, slot: Slot, duration: Duration) {
+        if let Some(stream) = self.tracker.stream(slot) {
+            stream.extend(slot.seq, Instant::now() + duration);
+        }
+    }
+
+    /// Tells this node's streams of their deliveries: mostly all came by one.
+    fn on_streams(&self, slots: &[Slot], tell: impl Fn(&Stream, &mut dyn Iterator<Item = u64>)) {
+        for of_stream in slots.chunk_by(|one, next| (one.node, one.stream) == (next.node, next.stream)) {
+            if let Some(stream) = of_stream.first().and_then(|slot| self.tracker.stream(*slot)) {
+                tell(&stream, &mut of_stream.iter().map(|slot| slot.seq));
             }
-            _ => stream.release(slot.seq),
         }
     }
 

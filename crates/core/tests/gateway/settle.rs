@@ -1,11 +1,23 @@
 //! Leases through the gateway: who may settle, when they run out, what comes back.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use busgate_conformance::{Overlay, overlaid};
 
 use busgate_core::{
-    AckMode, AckSecret, AckStatus, AllowAll, Caller, ConsumerName, ErrorKind, Gateway, GatewayConfig, Nack,
-    SettleAction, SettleRequest, Start, SubscribeRequest, SystemClock,
+    AckMode, AckSecret, AckStatus, AllowAll, Caller, ConsumerName, Error, ErrorKind, Gateway, GatewayConfig,
+    Nack, Result, SettleAction, SettleRequest, Settled, Settlement, Start, SubscribeRequest, SystemClock,
+    Transport,
 };
+use futures_util::{FutureExt, future::BoxFuture, poll};
+use tokio::sync::Semaphore;
 
 use crate::stage::{
     ACK_WAIT, ack, broadcast, config, draft, event, gateway, gateway_over, me, memory, next, next_text,
@@ -21,6 +33,72 @@ async fn an_acked_message_is_done() {
     assert_eq!(ack(&gateway, &outbound).await, AckStatus::Acked);
     assert_eq!(ack(&gateway, &outbound).await, AckStatus::Stale);
     quiet(&mut session, 3 * ACK_WAIT).await;
+}
+
+/// A transport that has settled long before it can say so, as one that syncs.
+#[derive(Debug)]
+struct Slow {
+    beneath: Arc<dyn Transport>,
+    answers: Semaphore,
+    fails: AtomicBool,
+}
+
+#[async_trait]
+impl Overlay for Slow {
+    fn beneath(&self) -> &Arc<dyn Transport> {
+        &self.beneath
+    }
+
+    async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled>> {
+        let (count, fails) = (batch.len(), self.fails.load(Ordering::Relaxed));
+        let settled = if fails { Vec::new() } else { self.beneath.settle(batch).await };
+        self.answers.acquire().await.unwrap().forget();
+        if fails { vec![Err(Error::unavailable("away")); count] } else { settled }
+    }
+}
+
+/// Three messages for a client that may hold one, and acks the first: its gateway, and what it is answered.
+async fn acks_slowly(
+    fails: bool,
+) -> (Arc<Slow>, Gateway, busgate_core::Session, BoxFuture<'static, AckStatus>) {
+    let (answers, fails) = (Semaphore::new(0), AtomicBool::new(fails));
+    let slow = Arc::new(Slow { beneath: memory(), answers, fails });
+    let gateway = gateway_over(overlaid(Arc::clone(&slow)), config());
+    register(&gateway, "e").await;
+    for text in ["1", "2", "3"] {
+        publish(&gateway, "e", text).await;
+    }
+    let one = SubscribeRequest { max_in_flight: Some(1), start: Start::Beginning, ..pool() };
+    let mut session = subscribe(&gateway, one).await;
+    let first = next(&mut session).await;
+    quiet(&mut session, Duration::from_secs(1)).await;
+    let acking = gateway.clone();
+    let mut acked = async move { ack(&acking, &first).await }.boxed();
+    assert!(poll!(&mut acked).is_pending());
+    (slow, gateway, session, acked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_does_not_hold_up_a_client_that_is_done() {
+    let (slow, gateway, mut session, mut acked) = acks_slowly(false).await;
+    let second = next(&mut session).await;
+    assert_eq!(text(&second), "2", "before the first was answered");
+    quiet(&mut session, Duration::from_secs(1)).await;
+    assert!(poll!(&mut acked).is_pending());
+    slow.answers.add_permits(2);
+    assert_eq!(acked.await, AckStatus::Acked);
+    quiet(&mut session, Duration::from_secs(1)).await;
+    assert_eq!(ack(&gateway, &second).await, AckStatus::Acked);
+    assert_eq!(next_text(&mut session).await, "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ack_that_fails_takes_its_room_again() {
+    let (slow, gateway, mut session, acked) = acks_slowly(true).await;
+    slow.answers.add_permits(1);
+    assert_eq!(acked.await, AckStatus::Unavailable);
+    quiet(&mut session, Duration::from_secs(1)).await;
+    assert_eq!(gateway.stats().in_flight, 1);
 }
 
 #[tokio::test(start_paused = true)]

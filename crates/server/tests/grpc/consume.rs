@@ -1,6 +1,6 @@
 //! Consume: acks and credit on the stream.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use busgate_core::{AckStatus, ErrorKind};
 use busgate_wire::{
@@ -117,6 +117,31 @@ async fn acks_ride_the_stream_and_are_answered() {
     assert_eq!(consumer.settled().await, (8, vec![AckStatus::Invalid]));
     consumer.send(settles(9, vec![entry(&first), entry(&again)])).await;
     assert_eq!(consumer.settled().await, (9, vec![AckStatus::Stale, AckStatus::Acked]));
+}
+
+#[tokio::test]
+async fn a_message_settles_by_its_number_on_its_stream() {
+    let gateway = Gateway::start().await;
+    let mut client = gateway.with_messages(3).await;
+    let mut consumer = Consumer::open(&mut client, vec![starts(worker("orders"))]).await.unwrap();
+    let mut messages = Vec::new();
+    for number in 1..=3 {
+        let message = consumer.message().await;
+        assert_eq!(message.number, NonZeroU64::new(number));
+        messages.push(message);
+    }
+    let numbered = |number| AckEntry { number, ..AckEntry::default() };
+    let never = AckEntry::default();
+    let entries = vec![numbered(2), entry(&messages[0]), never, numbered(9), numbered(3), numbered(2)];
+    consumer.send(settles(1, entries)).await;
+    let (sequence, statuses) = consumer.settled().await;
+    let known =
+        [AckStatus::Acked, AckStatus::Acked, AckStatus::Invalid, AckStatus::Unknown, AckStatus::Acked];
+    assert_eq!((sequence, &statuses[..5]), (1, &known[..]));
+    assert_ne!(statuses[5], AckStatus::Acked, "it was acked by the first entry");
+    until(|| gateway.gateway().stats().in_flight == 0).await;
+    consumer.send(settles(2, vec![entry(&messages[1])])).await;
+    assert_eq!(consumer.settled().await, (2, vec![AckStatus::Stale]));
 }
 
 #[tokio::test]

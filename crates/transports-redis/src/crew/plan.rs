@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_being_settled_is_asked_for_again_but_yields_to_no_more_than_the_window() {
+    async fn what_is_being_settled_takes_no_room() {
         let crew = crew(2);
         brought(&crew, &planned(&crew).unwrap(), 0);
         assert_eq!([polled(&crew), polled(&crew), polled(&crew)], [Some(entry(0)), Some(entry(1)), None]);
@@ -302,9 +302,10 @@ mod tests {
         let plan = planned(&crew).unwrap();
         assert_eq!(plan.want, 1, "what is extended stays");
         brought(&crew, &plan, 2);
-        assert!(polled(&crew).is_none(), "nobody has said yet that its place is free");
+        assert_eq!([polled(&crew), polled(&crew)], [Some(entry(2)), None], "who had it is done with it");
         crew.settled([(entry(0), 1, None)].into_iter(), false);
-        assert_eq!(polled(&crew), Some(entry(2)));
+        crew.ring();
+        assert!(planned(&crew).is_none(), "that place is taken");
     }
 
     #[tokio::test(start_paused = true)]
@@ -316,6 +317,7 @@ mod tests {
         crew.settling([(entry(0), 1, true)].into_iter());
         crew.not_settled([(entry(0), 1)].into_iter());
         assert!(planned(&crew).is_none(), "there is no room");
+        assert!(polled(&crew).is_none());
         crew.settled([(entry(0), 1, None)].into_iter(), false);
         assert_eq!(planned(&crew).unwrap().want, 1);
     }

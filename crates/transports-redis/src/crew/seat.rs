@@ -7,6 +7,9 @@ use busgate_core::{Gap, Message, RetryPolicy};
 use super::{End, Held};
 use crate::id::EntryId;
 
+/// How many deliveries of a member may be on their way to being settled.
+const MAX_LEAVING: usize = 1024;
+
 /// A message that was handed to this node.
 #[derive(Debug)]
 pub(crate) struct Taken {
@@ -39,9 +42,9 @@ pub(super) struct Seat {
     window: usize,
     /// How many messages are taken for it and not settled.
     pub(super) held: usize,
-    /// How many of those were yielded: the window is for these.
+    /// How many of those were yielded: the window is for these, but for those that are leaving.
     pub(super) yielded: usize,
-    /// How many of those are being settled: their places are as good as free.
+    /// How many of those are being settled: who had them is done with them.
     pub(super) leaving: usize,
     /// How many more were asked for it.
     pub(super) asked: usize,
@@ -76,7 +79,7 @@ impl Seat {
 
     /// What it finds next, if its window has a place for that.
     pub(super) fn next(&mut self) -> Option<SeatItem> {
-        let full = self.yielded >= self.window;
+        let full = self.yielded.saturating_sub(self.leaving) >= self.window || self.leaving >= MAX_LEAVING;
         self.items.front().filter(|item| !full || matches!(item, SeatItem::Gap(_)))?;
         self.items.pop_front()
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use busgate_core::{Error, Gap, Outbound, Result, SettleAnswer, SettleRequest, SubscribeRequest};
+use busgate_core::{AckKey, Error, Gap, Outbound, Result, SettleAction, SettleAnswer, SubscribeRequest};
 
 use super::{
-    message::{Received, message, read_gap, read_message, write_gap},
-    settle::{read_entries, read_result, write_entry, write_results},
+    message::{Received, numbered, read_gap, read_message, write_gap},
+    settle::{read_keyed, read_result, write_keyed, write_results},
     subscribe::{subscribe, subscribe_request},
     time,
 };
@@ -25,7 +25,7 @@ pub enum ConsumeFrame {
         /// The client's number for this frame; the answer repeats it.
         sequence: u64,
         /// What is to be settled.
-        entries: Vec<SettleRequest>,
+        entries: Vec<(AckKey, SettleAction)>,
     },
     /// Allows this many more messages.
     Credit(u32),
@@ -43,7 +43,7 @@ pub fn consume(request: ConsumeRequest) -> Result<ConsumeFrame> {
     match request.frame {
         Some(Frame::Subscribe(request)) => Ok(ConsumeFrame::Subscribe(Box::new(subscribe(&request)?))),
         Some(Frame::Ack(ConsumeAck { sequence, entries })) => {
-            Ok(ConsumeFrame::Settle { sequence, entries: read_entries(entries)? })
+            Ok(ConsumeFrame::Settle { sequence, entries: read_keyed(entries)? })
         }
         Some(Frame::Credit(ConsumeCredit { messages })) => Ok(ConsumeFrame::Credit(messages)),
         Some(Frame::Leave(ConsumeLeave {})) => Ok(ConsumeFrame::Leave),
@@ -59,7 +59,7 @@ pub fn consume_frame(frame: ConsumeFrame) -> ConsumeRequest {
     let frame = match frame {
         ConsumeFrame::Subscribe(request) => Frame::Subscribe(subscribe_request(&request)),
         ConsumeFrame::Settle { sequence, entries } => {
-            Frame::Ack(ConsumeAck { sequence, entries: entries.into_iter().map(write_entry).collect() })
+            Frame::Ack(ConsumeAck { sequence, entries: entries.into_iter().map(write_keyed).collect() })
         }
         ConsumeFrame::Credit(messages) => Frame::Credit(ConsumeCredit { messages }),
         ConsumeFrame::Leave => Frame::Leave(ConsumeLeave {}),
@@ -70,7 +70,7 @@ pub fn consume_frame(frame: ConsumeFrame) -> ConsumeRequest {
 /// Writes a message.
 #[must_use]
 pub fn consume_message(outbound: &Outbound) -> ConsumeResponse {
-    response(consume_response::Frame::Message(message(outbound, None)))
+    response(consume_response::Frame::Message(numbered(outbound)))
 }
 
 /// Writes a notice of messages that can't be replayed.
@@ -86,7 +86,8 @@ pub fn consume_draining(retry_after: Duration) -> ConsumeResponse {
     noticed(notice::Notice::Draining(Draining { retry_after }))
 }
 
-/// Writes the answer to the ack frame that has this sequence: `ack_ids` and `answers` in the order of its entries.
+/// Writes the answer to the ack frame that has this sequence: `ack_ids` (empty for a number) and `answers` in the order
+/// of its entries.
 #[must_use]
 pub fn consume_acked(sequence: u64, ack_ids: Vec<String>, answers: Vec<SettleAnswer>) -> ConsumeResponse {
     let results = write_results(ack_ids.into_iter().zip(answers));
@@ -148,9 +149,9 @@ pub fn read_consumed(response: ConsumeResponse) -> Result<Option<Frame>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{num::NonZeroU64, sync::Arc};
 
-    use busgate_core::{AckStatus, Cursor, Envelope, EventName, Message, MessageId, Pattern, SettleAction};
+    use busgate_core::{AckStatus, Cursor, Envelope, EventName, Message, MessageId, Pattern};
     use proptest::prelude::*;
     use prost::Message as _;
 
@@ -159,7 +160,8 @@ mod tests {
     #[test]
     fn every_frame_of_a_client_arrives() {
         let subscription = SubscribeRequest::broadcast(Pattern::new("a.*").unwrap());
-        let entries = vec![SettleRequest { ack_id: "a".into(), action: SettleAction::Ack }];
+        let keys = [AckKey::Id("a".into()), AckKey::Number(NonZeroU64::MIN)];
+        let entries = keys.map(|key| (key, SettleAction::Ack)).to_vec();
         for frame in [
             ConsumeFrame::Subscribe(Box::new(subscription)),
             ConsumeFrame::Settle { sequence: 7, entries },
@@ -182,9 +184,10 @@ mod tests {
         let message = Arc::new(Message::new(MessageId::new("m").unwrap(), "x"));
         let (event, cursor) = (EventName::new("e").unwrap(), Cursor::new("c").unwrap());
         let envelope = Arc::new(Envelope::new(event, message, cursor.clone()));
-        let outbound = Outbound { envelope, attempt: 2, ack_id: Some("a".into()) };
+        let number = NonZeroU64::new(3);
+        let outbound = Outbound { envelope, attempt: 2, ack_id: Some("a".into()), number };
         let Frame::Message(received) = read(&consume_message(&outbound)) else { panic!("no message") };
-        assert_eq!((received.attempt, received.ack_id.as_deref()), (2, Some("a")));
+        assert_eq!((received.attempt, received.ack_id.as_deref(), received.number), (2, Some("a"), number));
         let gap = Gap { missed: None, cursor: Some(cursor) };
         assert_eq!(read(&consume_gap(&gap)), Frame::Gap(gap));
         let retry_after = Duration::from_millis(1500);

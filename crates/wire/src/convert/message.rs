@@ -1,12 +1,14 @@
 //! Delivered messages.
 
+use std::num::NonZeroU64;
+
 use busgate_core::{Cursor, Envelope, Error, EventName, Gap, Message, MessageId, Outbound, Result};
 use bytes::Bytes;
 
 use super::{filled, place, place_text, time};
 use crate::{
     encoding::EncodingSlot,
-    proto::event::v1::{self as proto, MessageFields},
+    proto::event::v1::{self as proto, MessageFields, SharedFields},
 };
 
 /// Writes a message; `gap` is what could not be had right before it, on a stream that has no other frame for it.
@@ -14,11 +16,21 @@ use crate::{
 /// What all subscribers share is encoded once and kept in the envelope.
 #[must_use]
 pub fn message(outbound: &Outbound, gap: Option<&Gap>) -> proto::Message {
+    written(outbound, gap, None)
+}
+
+/// Writes a message of a stream on which it settles by its number as well.
+pub(super) fn numbered(outbound: &Outbound) -> proto::Message {
+    written(outbound, None, outbound.number)
+}
+
+fn written(outbound: &Outbound, gap: Option<&Gap>, number: Option<NonZeroU64>) -> proto::Message {
     let shared = outbound.envelope.encoded(EncodingSlot::Proto.index(), shared);
     let own = MessageFields {
         retry_count: i32::try_from(outbound.attempt.saturating_sub(1)).unwrap_or(i32::MAX),
         ack_id: outbound.ack_id.clone().unwrap_or_default(),
         gap: gap.map(write_gap),
+        number: number.map_or(0, NonZeroU64::get),
         ..MessageFields::default()
     };
     proto::Message::from_parts(shared, own)
@@ -26,17 +38,16 @@ pub fn message(outbound: &Outbound, gap: Option<&Gap>) -> proto::Message {
 
 fn shared(envelope: &Envelope) -> Bytes {
     let message = &envelope.message;
-    proto::Message::encode_shared(&MessageFields {
-        id: message.id.to_string(),
-        source: message.source.clone(),
-        payload: message.payload.clone(),
-        metadata: message.metadata.clone(),
-        timestamp: Some(time::write_time(message.timestamp)),
-        event: envelope.event.to_string(),
-        cursor: envelope.cursor.to_string(),
-        key: message.key.clone().unwrap_or_default(),
-        content_type: message.content_type.clone().unwrap_or_default(),
-        ..MessageFields::default()
+    proto::Message::encode_shared(SharedFields {
+        id: message.id.as_str(),
+        source: &message.source,
+        payload: &message.payload,
+        metadata: &message.metadata,
+        timestamp: time::write_time(message.timestamp),
+        event: envelope.event.as_str(),
+        cursor: envelope.cursor.as_str(),
+        key: message.key.as_deref().unwrap_or_default(),
+        content_type: message.content_type.as_deref().unwrap_or_default(),
     })
 }
 
@@ -66,6 +77,8 @@ pub struct Received {
     pub attempt: u32,
     /// What it is settled by, if there is anything to settle.
     pub ack_id: Option<String>,
+    /// Which delivery of its stream it is, where it settles by that as well.
+    pub number: Option<NonZeroU64>,
     /// What could not be had right before it.
     pub gap: Option<Gap>,
 }
@@ -82,6 +95,7 @@ pub fn read_message(message: proto::Message) -> Result<Received> {
         cursor: Cursor::new(&fields.cursor)?,
         attempt: u32::try_from(fields.retry_count).unwrap_or_default().saturating_add(1),
         ack_id: filled(fields.ack_id),
+        number: NonZeroU64::new(fields.number),
         gap: fields.gap.as_ref().map(read_gap).transpose()?,
         message: Message {
             id: MessageId::new(&fields.id)?,
@@ -111,6 +125,7 @@ mod tests {
             envelope: Arc::new(Envelope::new(event, Arc::new(message), cursor)),
             attempt: 1,
             ack_id: None,
+            number: None,
         }
     }
 
@@ -137,6 +152,7 @@ mod tests {
             message: full,
             attempt: 4,
             ack_id: Some("a".into()),
+            number: None,
             gap: Some(gap),
         };
         assert_eq!(received, expected);
@@ -154,17 +170,16 @@ mod tests {
         let one = outbound(Message::new(MessageId::new("m").unwrap(), "x"));
         let kept = || one.envelope.encoded(EncodingSlot::Proto.index(), |_| Bytes::new());
         let _ = message(&one, None);
-        assert_eq!(
-            kept(),
-            proto::Message::encode_shared(&MessageFields {
-                id: "m".into(),
-                payload: "x".into(),
-                timestamp: Some(prost_types::Timestamp::default()),
-                event: "orders".into(),
-                cursor: "c1".into(),
-                ..MessageFields::default()
-            })
-        );
+        let fields = MessageFields {
+            id: "m".into(),
+            payload: "x".into(),
+            timestamp: Some(prost_types::Timestamp::default()),
+            event: "orders".into(),
+            cursor: "c1".into(),
+            ..MessageFields::default()
+        };
+        assert_eq!(MessageFields::decode(kept()).unwrap(), fields);
+        assert_eq!(kept().len(), fields.encoded_len(), "nothing is written that says nothing");
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! Settling.
 
-use busgate_core::{AckStatus, Error, Result, SettleAction, SettleAnswer, SettleRequest};
+use std::num::NonZeroU64;
+
+use busgate_core::{AckKey, AckStatus, Error, Result, SettleAction, SettleAnswer, SettleRequest};
 
 use super::{filled, time};
 use crate::{proto::event::v1 as proto, settle::Fields};
@@ -19,6 +21,33 @@ pub(super) fn read_entries(entries: Vec<proto::AckEntry>) -> Result<Vec<SettleRe
 }
 
 fn read_entry(entry: proto::AckEntry) -> Result<SettleRequest> {
+    if entry.number != 0 {
+        return Err(Error::invalid("a number says nothing outside of its stream: an ack_id is needed"));
+    }
+    let (ack_id, action) = read_parts(entry)?;
+    Ok(SettleRequest { ack_id, action })
+}
+
+/// Reads ack entries of a stream, whose messages have numbers.
+///
+/// # Errors
+/// `invalid` when an entry contradicts itself.
+pub(super) fn read_keyed(entries: Vec<proto::AckEntry>) -> Result<Vec<(AckKey, SettleAction)>> {
+    let read = |entry: proto::AckEntry| {
+        let number = NonZeroU64::new(entry.number);
+        let (ack_id, action) = read_parts(entry)?;
+        match number {
+            Some(_) if !ack_id.is_empty() => {
+                Err(Error::invalid("an entry has an ack_id or a number, not both"))
+            }
+            Some(number) => Ok((AckKey::Number(number), action)),
+            None => Ok((AckKey::Id(ack_id), action)),
+        }
+    };
+    entries.into_iter().map(read).collect()
+}
+
+fn read_parts(entry: proto::AckEntry) -> Result<(String, SettleAction)> {
     let fields = Fields {
         error: entry.error,
         retry_after: time::read_duration("retry_after", entry.retry_after)?,
@@ -31,7 +60,7 @@ fn read_entry(entry: proto::AckEntry) -> Result<SettleRequest> {
             Err(_) => return Err(Error::invalid(format!("release has no value {}", entry.release))),
         },
     };
-    Ok(SettleRequest { ack_id: entry.ack_id, action: fields.action()? })
+    Ok((entry.ack_id, fields.action()?))
 }
 
 /// Writes what is to be settled.
@@ -40,10 +69,17 @@ pub fn ack_request(entries: impl IntoIterator<Item = SettleRequest>) -> proto::A
     proto::AckRequest { entries: entries.into_iter().map(write_entry).collect() }
 }
 
+fn write_entry(request: SettleRequest) -> proto::AckEntry {
+    write_keyed((AckKey::Id(request.ack_id), request.action))
+}
+
 /// Writes one ack entry. A nack without a word says so itself: an empty error would be an ack.
-pub(super) fn write_entry(request: SettleRequest) -> proto::AckEntry {
-    let entry = proto::AckEntry { ack_id: request.ack_id, ..proto::AckEntry::default() };
-    match request.action {
+pub(super) fn write_keyed((key, action): (AckKey, SettleAction)) -> proto::AckEntry {
+    let entry = match key {
+        AckKey::Id(ack_id) => proto::AckEntry { ack_id, ..proto::AckEntry::default() },
+        AckKey::Number(number) => proto::AckEntry { number: number.get(), ..proto::AckEntry::default() },
+    };
+    match action {
         SettleAction::Ack => entry,
         SettleAction::Nack(nack) => {
             let error = nack.error.filter(|error| !error.is_empty() || nack.delay.is_some());
@@ -146,6 +182,20 @@ mod tests {
         let nack = SettleRequest { ack_id: "a".into(), action: SettleAction::Nack(Nack::default()) };
         let read = ack(ack_request([nack])).unwrap();
         assert!(matches!(read[0].action, SettleAction::Nack(Nack { delay: None, .. })));
+    }
+
+    #[test]
+    fn a_number_stands_for_an_ack_id_on_its_stream_alone() {
+        let entry = |ack_id: &str, number| proto::AckEntry {
+            ack_id: ack_id.into(),
+            number,
+            ..proto::AckEntry::default()
+        };
+        let read = |entry| read_keyed(vec![entry]).map(|mut read| read.remove(0).0);
+        assert_eq!(read(entry("", 7)).unwrap(), AckKey::Number(NonZeroU64::new(7).unwrap()));
+        assert_eq!(read(entry("a", 0)).unwrap(), AckKey::Id("a".into()));
+        assert!(read(entry("a", 7)).is_err(), "which of them?");
+        assert!(ack(proto::AckRequest { entries: vec![entry("", 7)] }).is_err(), "of which stream?");
     }
 
     #[test]

@@ -182,7 +182,10 @@ mod tests {
         let message = Arc::new(Message::new(MessageId::new("m").unwrap(), "x"));
         let (event, cursor) = (EventName::new("e").unwrap(), Cursor::new("c").unwrap());
         let envelope = Arc::new(Envelope::new(event, message, cursor));
-        let bytes = socket_message(&Outbound { envelope, attempt: 1, ack_id: Some("a".into()) }, Some("s"));
+        let bytes = socket_message(
+            &Outbound { envelope, attempt: 1, ack_id: Some("a".into()), number: None },
+            Some("s"),
+        );
         let frame = WireServerFrame::decode(bytes).unwrap();
         assert_eq!(frame.sub, "s");
         let Some(server_frame::Frame::Message(message)) = frame.frame else { panic!("no message") };

@@ -160,7 +160,7 @@ mod tests {
         message.timestamp = Timestamp::from_millis(1500);
         let (event, cursor) = (EventName::new("orders").unwrap(), Cursor::new("c:1").unwrap());
         let envelope = Arc::new(Envelope::new(event, Arc::new(message), cursor));
-        Outbound { envelope, attempt: 1, ack_id: None }
+        Outbound { envelope, attempt: 1, ack_id: None, number: None }
     }
 
     fn frame(outbound: &Outbound, encoding: Encoding) -> Value {
@@ -185,7 +185,7 @@ mod tests {
         message.content_type = Some("text/plain".into());
         let (event, cursor) = (EventName::new("orders").unwrap(), Cursor::new("c:1").unwrap());
         let envelope = Arc::new(Envelope::new(event, Arc::new(message), cursor));
-        let outbound = Outbound { envelope, attempt: 3, ack_id: Some("a1".into()) };
+        let outbound = Outbound { envelope, attempt: 3, ack_id: Some("a1".into()), number: None };
         let parts = socket_message(&outbound, Encoding::Text, Some("s\"1"));
         let read: Value = serde_json::from_slice(&parts.into_bytes()).unwrap();
         let expected = json!({

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::{Buf, BufMut, Bytes};
 use prost::{
     DecodeError, Message as _,
-    encoding::{DecodeContext, WireType},
+    encoding::{self, DecodeContext, WireType, string},
 };
 use prost_types::Timestamp;
 
@@ -60,13 +60,69 @@ pub struct MessageFields {
     /// What could not be had right before it.
     #[prost(message, optional, tag = "104")]
     pub gap: Option<Gap>,
+    /// Which delivery of its stream it is, from 1.
+    #[prost(uint64, tag = "105")]
+    pub number: u64,
+}
+
+/// The fields of `event.v1.Message` that all subscribers share, where they are.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedFields<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Who published it.
+    pub source: &'a str,
+    /// Its payload.
+    pub payload: &'a [u8],
+    /// Text that travels along.
+    pub metadata: &'a BTreeMap<String, String>,
+    /// When it was taken in.
+    pub timestamp: Timestamp,
+    /// The event it is in.
+    pub event: &'a str,
+    /// Its place in the event.
+    pub cursor: &'a str,
+    /// What orders and partitions it.
+    pub key: &'a str,
+    /// The media type of the payload.
+    pub content_type: &'a str,
+}
+
+impl SharedFields<'_> {
+    fn encode(&self) -> Bytes {
+        let texts = [(1, self.id), (2, self.source), (100, self.event), (101, self.cursor)];
+        let texts = texts.into_iter().chain([(102, self.key), (103, self.content_type)]);
+        let parts = texts.map(|(tag, text)| (tag, text.as_bytes())).chain([(3, self.payload)]);
+        let parts = parts.filter(|(_, bytes)| !bytes.is_empty());
+        let key_and_length = 2 + encoding::encoded_len_varint(u64::MAX);
+        let size = parts.clone().map(|(_, bytes)| bytes.len() + key_and_length).sum::<usize>();
+        let map =
+            encoding::btree_map::encoded_len(string::encoded_len, string::encoded_len, 4, self.metadata);
+        let mut buf = Vec::with_capacity(size + map + 32);
+        for (tag, bytes) in parts {
+            encoding::encode_key(tag, WireType::LengthDelimited, &mut buf);
+            encoding::encode_varint(bytes.len() as u64, &mut buf);
+            buf.put_slice(bytes);
+        }
+        encoding::btree_map::encode(
+            string::encode,
+            string::encoded_len,
+            string::encode,
+            string::encoded_len,
+            4,
+            self.metadata,
+            &mut buf,
+        );
+        encoding::message::encode(5, &self.timestamp, &mut buf);
+        buf.into()
+    }
 }
 
 impl Message {
-    /// The encoding of the `fields` that all subscribers share.
+    /// The encoding of the fields that all subscribers share.
     #[must_use]
-    pub fn encode_shared(fields: &MessageFields) -> Bytes {
-        fields.encode_to_vec().into()
+    pub fn encode_shared(fields: SharedFields<'_>) -> Bytes {
+        fields.encode()
     }
 
     /// A message of `shared` fields, encoded already, and a subscriber's `own`.

@@ -49,7 +49,12 @@ fn parse(stream: &[u8]) -> Vec<Event> {
 
 fn outbound(message: Message) -> Outbound {
     let (event, cursor) = (EventName::new("orders").unwrap(), Cursor::new("c:1~a.b_c-9").unwrap());
-    Outbound { envelope: Arc::new(Envelope::new(event, Arc::new(message), cursor)), attempt: 1, ack_id: None }
+    Outbound {
+        envelope: Arc::new(Envelope::new(event, Arc::new(message), cursor)),
+        attempt: 1,
+        ack_id: None,
+        number: None,
+    }
 }
 
 fn simple(payload: impl Into<Bytes>) -> Outbound {

@@ -1,6 +1,6 @@
 //! The laws of a subscription, against a gateway that is a few lines of its own.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU64, time::Duration};
 
 use busgate_core::{
     AckMode, AckStatus, Cursor, EventName, GroupName, Holder, Message, MessageId, Pattern, Start,
@@ -48,6 +48,7 @@ fn message(number: u32, ack_id: Option<String>) -> Frame {
         message: Message::new(MessageId::new(format!("m{number}")).unwrap(), "x"),
         attempt: 1,
         ack_id,
+        number: None,
         gap: None,
     }))
 }
@@ -67,11 +68,22 @@ fn yielded(session: &mut Session<&'static str>, now: Instant) -> Option<String> 
     }
 }
 
+/// The program acks the delivery `seq`; whether that goes over the stream.
+fn ack(
+    session: &mut Session<&'static str>,
+    now: Instant,
+    seq: u64,
+    ack_id: &str,
+    waiter: &'static str,
+) -> bool {
+    session.settle(now, [(seq, SettleAction::Ack, || ack_id.to_owned())].into_iter(), waiter)
+}
+
 /// What is settled by the next frame: ack ids and actions.
 fn settles(session: &mut Session<&'static str>) -> Vec<(String, SettleAction)> {
     match session.next_frame() {
         Some(ConsumeFrame::Settle { entries, .. }) => {
-            entries.into_iter().map(|entry| (entry.ack_id, entry.action)).collect()
+            entries.into_iter().map(|(key, action)| (key.into_id(), action)).collect()
         }
         other => panic!("nothing is settled: {other:?}"),
     }
@@ -194,14 +206,37 @@ async fn leaving_gives_back_what_was_not_yielded_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_came_by_the_present_stream_is_settled_by_its_number() {
+    let (mut session, now) = (member(), Instant::now());
+    let number = NonZeroU64::new(7).unwrap();
+    let numbered = |frame| match frame {
+        Frame::Message(received) => Frame::Message(Box::new(Received { number: Some(number), ..*received })),
+        other => other,
+    };
+    for nth in 1..=2 {
+        receive(&mut session, now, numbered(leased(nth)));
+        yielded(&mut session, now);
+    }
+    ack(&mut session, now, 0, "ack-1", "program");
+    let Some(ConsumeFrame::Settle { entries, .. }) = session.next_frame() else { panic!("no ack") };
+    assert_eq!(entries, [(AckKey::Number(number), SettleAction::Ack)]);
+    session.broken();
+    session.opening();
+    session.opened();
+    // The next stream counts anew.
+    ack(&mut session, now, 1, "ack-2", "program");
+    let Some(ConsumeFrame::Settle { entries, .. }) = session.next_frame() else { panic!("no ack") };
+    assert_eq!(entries, [(AckKey::Id("ack-2".into()), SettleAction::Ack)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn acks_go_before_the_leave() {
     let (mut session, now) = (member(), Instant::now());
-    let ack = SettleRequest { ack_id: "ack-1".into(), action: SettleAction::Ack };
-    assert!(session.settle(now, vec![(0, ack.clone())], "program"));
+    assert!(ack(&mut session, now, 0, "ack-1", "program"));
     session.leave();
     assert_eq!(settles(&mut session), [("ack-1".into(), SettleAction::Ack)]);
     assert_eq!(session.next_frame(), Some(ConsumeFrame::Leave));
-    assert!(!session.settle(now, vec![(1, ack)], "late"), "the stream takes no more");
+    assert!(!ack(&mut session, now, 1, "ack-2", "late"), "the stream takes no more");
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,8 +247,7 @@ async fn a_drain_gives_back_what_waits_and_lets_the_program_finish() {
     yielded(&mut session, now);
     receive(&mut session, now, Frame::Draining { retry_after: None });
     assert_eq!(settles(&mut session), [("ack-2".into(), RELEASE)]);
-    let ack = SettleRequest { ack_id: "ack-1".into(), action: SettleAction::Ack };
-    assert!(session.settle(now, vec![(0, ack)], "program"));
+    assert!(ack(&mut session, now, 0, "ack-1", "program"));
     assert_eq!(settles(&mut session).len(), 1);
     session.poll(now);
     assert!(!session.has_frame(), "no more is asked for");
@@ -223,14 +257,13 @@ async fn a_drain_gives_back_what_waits_and_lets_the_program_finish() {
 async fn a_broken_stream_tells_whoever_waits_and_takes_what_waited() {
     let (mut session, now) = (member(), Instant::now());
     receive(&mut session, now, leased(1));
-    let ack = |number: u32| SettleRequest { ack_id: format!("ack-{number}"), action: SettleAction::Ack };
-    session.settle(now, vec![(0, ack(8))], "sent");
+    ack(&mut session, now, 0, "ack-8", "sent");
     session.next_frame();
-    session.settle(now, vec![(1, ack(9))], "queued");
+    ack(&mut session, now, 1, "ack-9", "queued");
     assert_eq!(session.broken(), [("sent", Effect::Unknown), ("queued", Effect::None)]);
     assert!(session.poll(now).is_none(), "it will be delivered again");
     assert_eq!(session.take_orphans(), ["ack-1"]);
-    assert!(!session.settle(now, vec![(2, ack(7))], "apart"));
+    assert!(!ack(&mut session, now, 2, "ack-7", "apart"));
     session.opening();
     session.opened();
     assert_eq!(
@@ -301,9 +334,10 @@ impl Group {
             ConsumeFrame::Leave => self.credit = 0,
             ConsumeFrame::Subscribe(_) => panic!("it is subscribed"),
             ConsumeFrame::Settle { sequence, entries } => {
-                let answer = |entry: SettleRequest| {
-                    let status = self.settle(now, &entry);
-                    (entry.ack_id, SettleAnswer { status, message: None })
+                let answer = |(key, action): (AckKey, SettleAction)| {
+                    let ack_id = key.into_id();
+                    let status = self.settle(now, &ack_id, &action);
+                    (ack_id, SettleAnswer { status, message: None })
                 };
                 return Some(Frame::Settled { sequence, answers: entries.into_iter().map(answer).collect() });
             }
@@ -311,17 +345,17 @@ impl Group {
         None
     }
 
-    fn settle(&mut self, now: Instant, entry: &SettleRequest) -> AckStatus {
-        let Some((number, until)) = self.leased.get_mut(&entry.ack_id) else { return AckStatus::Stale };
-        match entry.action {
+    fn settle(&mut self, now: Instant, ack_id: &str, action: &SettleAction) -> AckStatus {
+        let Some((number, until)) = self.leased.get_mut(ack_id) else { return AckStatus::Stale };
+        match action {
             SettleAction::Extend(lease) => {
-                *until = now + lease;
+                *until = now + *lease;
                 return AckStatus::Extended;
             }
             SettleAction::Ack => self.done.push(*number),
             _ => self.ready.push_back(*number),
         }
-        self.leased.remove(&entry.ack_id);
+        self.leased.remove(ack_id);
         AckStatus::Acked
     }
 
@@ -377,8 +411,7 @@ proptest! {
                     hands.push((crate::token::route(&token.unwrap()).unwrap().seq, ack_id));
                 },
                 60..=69 => if let Some((seq, ack_id)) = hands.pop() {
-                    let entry = SettleRequest { ack_id, action: SettleAction::Ack };
-                    session.settle(now, vec![(seq, entry)], "program");
+                    ack(&mut session, now, seq, &ack_id, "program");
                 },
                 70..=84 if nth < steps.len() => group.ready.push_back(u32::try_from(nth).unwrap()),
                 85..=94 => {

@@ -1,6 +1,6 @@
 //! Leases of what waits: kept alive while the program asks, given back when it does not.
 
-use busgate_core::{AckStatus, SettleAction, SettleAnswer, SettleRequest};
+use busgate_core::{AckKey, AckStatus, SettleAction, SettleAnswer};
 use tokio::time::Instant;
 
 use super::{Asker, Phase, Session};
@@ -25,7 +25,7 @@ impl<W> Session<W> {
             return;
         }
         let action = SettleAction::Extend(self.ack_wait());
-        let extend = |(number, ack_id)| (Some(number), SettleRequest { ack_id, action: action.clone() });
+        let extend = |(number, ack_id)| (Some(number), (AckKey::Id(ack_id), action.clone()));
         let entries = self.intake.renew(now).into_iter().map(extend).collect();
         self.ask(entries);
     }
@@ -39,13 +39,13 @@ impl<W> Session<W> {
     }
 
     pub(super) fn give_back(&mut self) {
-        let release = |ack_id| SettleRequest { ack_id, action: SettleAction::Release { counted: false } };
+        let release = |ack_id| (AckKey::Id(ack_id), SettleAction::Release { counted: false });
         let leases = self.intake.take_leases();
         self.ask(leases.into_iter().map(|ack_id| (None, release(ack_id))).collect());
     }
 
     /// Asks for what the session itself needs. A refusal loses the one that waits here under the number.
-    fn ask(&mut self, mut entries: Vec<(Option<u64>, SettleRequest)>) {
+    fn ask(&mut self, mut entries: Vec<(Option<u64>, (AckKey, SettleAction))>) {
         while !entries.is_empty() {
             let rest = entries.split_off(entries.len().min(FRAME_ENTRIES));
             let (numbers, entries_now): (Vec<_>, Vec<_>) =

@@ -73,7 +73,10 @@ impl Stories {
 
     /// The story ends.
     pub(super) fn end(&self, token: &LeaseToken) {
-        self.0.lock().known.remove(&place(token));
+        let place = place(token);
+        // Let go of when the lock is free: it may be the last that holds the message.
+        let ended = self.0.lock().known.remove(&place);
+        drop(ended);
     }
 }
 

@@ -30,8 +30,12 @@ pub(super) fn line(received: Received, look: Look) -> Bytes {
 fn json(received: Received) -> Bytes {
     let envelope = Envelope::new(received.event, Arc::new(received.message), received.cursor);
     let (attempt, ack_id) = (received.attempt, received.ack_id);
-    json::socket_message(&Outbound { envelope: Arc::new(envelope), attempt, ack_id }, Encoding::Text, None)
-        .into_bytes()
+    json::socket_message(
+        &Outbound { envelope: Arc::new(envelope), attempt, ack_id, number: None },
+        Encoding::Text,
+        None,
+    )
+    .into_bytes()
 }
 
 /// Time, event and id, what is special about it, and the payload: on one line, whatever is in them.
@@ -85,6 +89,7 @@ mod tests {
             message,
             attempt: 2,
             ack_id: None,
+            number: None,
             gap: None,
         }
     }

@@ -38,7 +38,7 @@ pub(super) async fn open(
     let (subscription, credit) = opening.map_err(late)??;
     let session = call.app.gateway.subscribe(&caller, subscription).await?;
     let (hears, heard) = mpsc::channel(HEARD);
-    let reader = Reader::new(call.app.gateway.clone(), caller, inbound, hears);
+    let reader = Reader::new(call.app.gateway.clone(), caller, session.deliveries(), inbound, hears);
     // It ends when the client is done or gone, or the stream below is dropped.
     call.app.tasks.spawn(reader.run());
     let consumer = Consumer { call: call.clone(), outlet: Outlet::new(session), heard, credit };
@@ -102,7 +102,10 @@ impl Consumer {
         match outgoing {
             Outgoing::Message(outbound) => {
                 self.credit = self.credit.map(|credit| credit.saturating_sub(1));
-                Ok(self.encoded(convert::consume_message(&outbound)))
+                // At least: to find out exactly costs as much as to write it.
+                let ack_id = outbound.ack_id.as_ref().map_or(0, String::len);
+                self.outlet.encoded(outbound.envelope.message.payload.len() + ack_id);
+                Ok(convert::consume_message(&outbound))
             }
             Outgoing::Gap(gap) => Ok(self.encoded(convert::consume_gap(&gap))),
             Outgoing::Draining { retry_after } => Ok(self.encoded(convert::consume_draining(retry_after))),

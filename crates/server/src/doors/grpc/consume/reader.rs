@@ -1,6 +1,9 @@
 //! What a consuming client says: settled as it comes, whether or not the client reads what the server has to say.
 
-use busgate_core::{AckStatus, Caller, Error, ErrorKind, Gateway, Result, SettleAnswer, SettleRequest};
+use busgate_core::{
+    AckKey, AckStatus, Caller, Deliveries, Error, ErrorKind, Gateway, Result, SettleAction, SettleAnswer,
+    SettleRequest,
+};
 use busgate_wire::{
     convert::{self, ConsumeFrame},
     proto::event::v1::{ConsumeRequest, ConsumeResponse},
@@ -31,6 +34,8 @@ pub(super) enum Heard {
 pub(super) struct Reader {
     gateway: Gateway,
     caller: Caller,
+    /// What the client knows by numbers.
+    deliveries: Deliveries,
     /// `None` when nothing more is read.
     inbound: Option<Streaming<ConsumeRequest>>,
     hears: mpsc::Sender<Heard>,
@@ -42,11 +47,12 @@ impl Reader {
     pub(super) fn new(
         gateway: Gateway,
         caller: Caller,
+        deliveries: Deliveries,
         inbound: Streaming<ConsumeRequest>,
         hears: mpsc::Sender<Heard>,
     ) -> Self {
         let settling = FuturesUnordered::new();
-        Self { gateway, caller, inbound: Some(inbound), hears, settling, outcome: Ok(()) }
+        Self { gateway, caller, deliveries, inbound: Some(inbound), hears, settling, outcome: Ok(()) }
     }
 
     /// Reads until the client is done or its stream is gone; what it has settled by then is carried out.
@@ -90,15 +96,12 @@ impl Reader {
         None
     }
 
-    fn settle(&self, sequence: u64, entries: Vec<SettleRequest>) {
+    fn settle(&self, sequence: u64, entries: Vec<(AckKey, SettleAction)>) {
         let (gateway, caller) = (self.gateway.clone(), self.caller.clone());
+        let deliveries = self.deliveries.clone();
         self.settling.push(Box::pin(async move {
-            let ids: Vec<_> = entries.iter().map(|entry| entry.ack_id.clone()).collect();
-            let answers = match gateway.settle(&caller, entries).await {
-                Ok(answers) => answers,
-                Err(error) => vec![refused(error)?; ids.len()],
-            };
-            Ok(convert::consume_acked(sequence, ids, answers))
+            let (ack_ids, answers) = settle(&gateway, &caller, &deliveries, entries).await?;
+            Ok(convert::consume_acked(sequence, ack_ids, answers))
         }));
     }
 
@@ -118,6 +121,47 @@ impl Reader {
             self.outcome = Err(error);
         }
     }
+}
+
+/// Settles the entries of a frame. Answers their ack ids, empty where they had numbers, and what they became.
+async fn settle(
+    gateway: &Gateway,
+    caller: &Caller,
+    deliveries: &Deliveries,
+    entries: Vec<(AckKey, SettleAction)>,
+) -> Result<(Vec<String>, Vec<SettleAnswer>)> {
+    let mut ack_ids = Vec::with_capacity(entries.len());
+    let (mut requests, mut numbered) = (Vec::new(), Vec::new());
+    for (key, action) in entries {
+        match key {
+            AckKey::Id(ack_id) => {
+                ack_ids.push(Some(ack_id.clone()));
+                requests.push(SettleRequest { ack_id, action });
+            }
+            AckKey::Number(number) => {
+                ack_ids.push(None);
+                numbered.push((number, action));
+            }
+        }
+    }
+    // A frame has mostly one kind.
+    let by_id = match requests.len() {
+        0 => Vec::new(),
+        count => told(gateway.settle(caller, requests).await, count)?,
+    };
+    let by_number = match numbered.len() {
+        0 => Vec::new(),
+        count => told(gateway.settle_numbered(caller, deliveries, numbered).await, count)?,
+    };
+    let (mut by_id, mut by_number) = (by_id.into_iter(), by_number.into_iter());
+    let answer = |id: &Option<String>| if id.is_some() { by_id.next() } else { by_number.next() };
+    let answers = ack_ids.iter().map_while(answer).collect();
+    Ok((ack_ids.into_iter().map(Option::unwrap_or_default).collect(), answers))
+}
+
+/// An answer for each of `count` entries.
+fn told(answers: Result<Vec<SettleAnswer>>, count: usize) -> Result<Vec<SettleAnswer>> {
+    answers.or_else(|error| Ok(vec![refused(error)?; count]))
 }
 
 /// What each entry of a frame is told that was refused as a whole; a client that may not settle at all is told by the

@@ -56,7 +56,7 @@ fn message(payload: &'static str, ack_id: Option<&str>) -> Outgoing {
     let message = Arc::new(Message::new(MessageId::new("m").unwrap(), payload));
     let (event, cursor) = (EventName::new("e").unwrap(), Cursor::new("c").unwrap());
     let envelope = Arc::new(Envelope::new(event, message, cursor));
-    Outgoing::Message(Outbound { envelope, attempt: 1, ack_id: ack_id.map(Into::into) })
+    Outgoing::Message(Outbound { envelope, attempt: 1, ack_id: ack_id.map(Into::into), number: None })
 }
 
 fn code(session: &Session) -> Option<u16> {
