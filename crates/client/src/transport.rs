@@ -130,10 +130,6 @@ impl Transport for RemoteTransport {
         convert::read_events(&self.connection.call(Effect::None, rpc).await?)
     }
 
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        self.publish_in_turn(event, batch, Turn::alone()).await
-    }
-
     async fn publish_in_turn(
         &self,
         event: &EventName,

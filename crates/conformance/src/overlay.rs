@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use busgate_core::{
     Capabilities, ConsumerLag, Cursor, Delivery, EventConfig, EventInfo, EventName, Health, Item, Message,
     Page, Passed, ReadRequest, Receipt, Result, Settled, Settlement, SubscribeOptions, Subscription,
-    Transport,
+    Transport, Turn,
 };
 use futures_util::StreamExt;
 
@@ -110,7 +110,12 @@ impl<T: Overlay> Transport for Overlaid<T> {
         self.0.events().await
     }
 
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+    async fn publish_in_turn(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        _turn: Turn,
+    ) -> Vec<Result<Receipt>> {
         self.0.publish(event, batch).await
     }
 

@@ -49,12 +49,13 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Per message: `not_found`, `exhausted`, `unavailable`, `timeout`; the effect says whether it may be there.
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>>;
+    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+        self.publish_in_turn(event, batch, Turn::alone()).await
+    }
 
     /// As [`Transport::publish`], for a publisher whose next batch waits for its turn only, not for the answers: `turn` is
-    /// let go of once these messages are in front of whatever is published from then on, as far as nothing fails.
-    ///
-    /// As it stands here that is when they are answered.
+    /// let go of once these messages are in front of whatever is published from then on, as far as nothing fails. That is
+    /// when they are answered, at the latest.
     ///
     /// # Errors
     /// As [`Transport::publish`].
@@ -63,11 +64,7 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
         event: &EventName,
         batch: Vec<Message>,
         turn: Turn,
-    ) -> Vec<Result<Receipt>> {
-        let answers = self.publish(event, batch).await;
-        drop(turn);
-        answers
-    }
+    ) -> Vec<Result<Receipt>>;
 
     /// Subscribes to one event. A named consumer that subscribes again takes over: the earlier subscription ends with
     /// `exists`.

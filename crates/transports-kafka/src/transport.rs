@@ -72,10 +72,6 @@ impl Transport for KafkaTransport {
         self.infos().await
     }
 
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        self.publish_in_turn(event, batch, Turn::alone()).await
-    }
-
     async fn publish_in_turn(
         &self,
         event: &EventName,

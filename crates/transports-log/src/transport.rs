@@ -184,10 +184,6 @@ impl Transport for LogTransport {
         self.seen().iter().map(|event| event.info()).collect()
     }
 
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        self.publish_in_turn(event, batch, Turn::alone()).await
-    }
-
     async fn publish_in_turn(
         &self,
         event: &EventName,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use busgate_core::{
     Capabilities, Clock, ConsumerLag, Cursor, Error, EventConfig, EventInfo, EventName, Fencing, Health,
     Holder, Item, Message, Page, Passed, Position, ReadRequest, Receipt, Result, Settled, Settlement, Start,
-    SubscribeOptions, Subscription, SystemClock, Tasks, Transport,
+    SubscribeOptions, Subscription, SystemClock, Tasks, Transport, Turn,
 };
 
 use crate::{
@@ -124,7 +124,12 @@ impl Transport for MemoryTransport {
         Ok(self.registry.all()?.iter().map(|topic| topic.info(now)).collect())
     }
 
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+    async fn publish_in_turn(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        _turn: Turn,
+    ) -> Vec<Result<Receipt>> {
         match self.registry.find(event) {
             Ok(topic) => topic.publish(self.registry.now(), batch),
             Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),

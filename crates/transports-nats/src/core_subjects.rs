@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use busgate_core::{
     Capabilities, ConsumerLag, Cursor, Effect, Error, EventConfig, EventInfo, EventName, Health, Message,
     Page, Passed, ReadRequest, Receipt, Result, Settled, Settlement, Start, SubscribeOptions, Subscription,
-    Tasks, Transport,
+    Tasks, Transport, Turn,
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -211,7 +211,12 @@ impl Transport for CoreTransport {
         Ok(self.shared.events.read().keys().map(info).collect())
     }
 
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+    async fn publish_in_turn(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
         let shared = &self.shared;
         let subject = match shared.find(event, |event| event.subject.clone()) {
             Ok(subject) => subject,
@@ -229,6 +234,7 @@ impl Transport for CoreTransport {
                 Err(away) => Err(away),
             });
         }
+        drop(turn);
         // Answered when the server has it, not when it is on its way.
         let reached = if batch.is_empty() { Ok(()) } else { shared.reach().await };
         let receipt = |(message, sent): (Message, Result<()>)| {

@@ -123,10 +123,6 @@ impl Transport for NatsTransport {
         self.node.catalog.list().await
     }
 
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        self.publish_in_turn(event, batch, Turn::alone()).await
-    }
-
     async fn publish_in_turn(
         &self,
         event: &EventName,

@@ -134,10 +134,6 @@ impl Transport for RedisTransport {
         self.node.events().await
     }
 
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        self.publish_in_turn(event, batch, Turn::alone()).await
-    }
-
     async fn publish_in_turn(
         &self,
         event: &EventName,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use busgate_core::{
     Capabilities, ConsumerLag, Cursor, Delivery, Error, ErrorKind, EventConfig, EventInfo, EventName, Health,
     Item, Message, Mode, Page, Passed, ReadRequest, Receipt, Result, Settled, Settlement, Start,
-    SubscribeOptions, Subscription, Transport,
+    SubscribeOptions, Subscription, Transport, Turn,
 };
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -91,7 +91,12 @@ impl Transport for Live {
         Ok(events.as_ref().ok_or_else(closed)?.iter().map(info).collect())
     }
 
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
+    async fn publish_in_turn(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        _turn: Turn,
+    ) -> Vec<Result<Receipt>> {
         let publish = |message: Message| {
             let message = Arc::new(message);
             self.with(event, |(_, subscribers)| {

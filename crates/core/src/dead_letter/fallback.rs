@@ -183,10 +183,6 @@ impl Transport for DeadLetters {
         Ok(events)
     }
 
-    async fn publish(&self, event: &EventName, batch: Vec<Message>) -> Vec<Result<Receipt>> {
-        self.inner.publish(event, batch).await
-    }
-
     async fn publish_in_turn(
         &self,
         event: &EventName,

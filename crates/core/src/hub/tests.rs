@@ -12,7 +12,7 @@ use loom::{future::block_on, thread};
 use super::*;
 use crate::{
     Capabilities, ConsumerLag, EventConfig, EventInfo, Gap, Health, Message, MessageId, Passed, Receipt,
-    Settled, Settlement, SlowPolicy,
+    Settled, Settlement, SlowPolicy, Turn,
     sync::{bounded_model, model},
 };
 
@@ -80,7 +80,7 @@ impl Transport for History {
         unreachable!()
     }
 
-    async fn publish(&self, _: &EventName, _: Vec<Message>) -> Vec<Result<Receipt>> {
+    async fn publish_in_turn(&self, _: &EventName, _: Vec<Message>, _: Turn) -> Vec<Result<Receipt>> {
         unreachable!()
     }
 
