@@ -4,7 +4,7 @@ import os
 import time
 import uuid
 
-from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
 import doors
@@ -32,15 +32,27 @@ def topic(name, partitions=1):
 
     def told():
         resource = ConfigResource(ConfigResource.Type.TOPIC, name)
-        configs = admin.describe_configs([resource])[resource].result(DEADLINE)
+        configs = once_known(lambda: admin.describe_configs([resource])[resource].result(DEADLINE))
         return {key: entry.value for key, entry in configs.items()} | {"partitions": partitions_of(name)}
 
     before = told()
     return lambda: check("nothing changed on the topic", told(), before)
 
 
+def once_known(ask):
+    """The answer to a question about a topic: a broker hears of one a moment after the controller has made it."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        try:
+            return ask()
+        except KafkaException as failed:
+            if failed.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
 def partitions_of(name):
-    return len(admin.list_topics(name, timeout=DEADLINE).topics[name].partitions)
+    return once_known(lambda: len(admin.list_topics(name, timeout=DEADLINE).topics[name].partitions))
 
 
 def produced(name, records, **settings):
