@@ -173,7 +173,12 @@ impl Subscriptions {
         for (chunk, answers) in asked {
             match answered(answers, deadline).await {
                 Ok(Some(answers)) => {
-                    outcomes.extend(chunk.into_iter().zip(answers.into_iter().map(by_stream)));
+                    // What a stream does not hold any more may be settled by its ack id yet: that is the transport's to say.
+                    let told = chunk.into_iter().zip(answers);
+                    let (unheld, held): (Vec<_>, Vec<_>) =
+                        told.partition(|(_, answer)| answer.status == AckStatus::Unknown);
+                    outcomes.extend(held.into_iter().map(|(entry, answer)| (entry, Ok(answer))));
+                    outcomes.extend(self.by_call(unheld.into_iter().map(|(entry, _)| entry).collect()).await);
                 }
                 Ok(None) => outcomes.extend(self.by_call(chunk).await),
                 Err(error) => {
@@ -227,14 +232,6 @@ async fn answered(answers: Option<Answers>, deadline: Instant) -> Result<Option<
             Err(Error::new(ErrorKind::Timeout, "the gateway did not answer in time")
                 .with_effect(Effect::Unknown))
         }
-    }
-}
-
-/// What a stream does not hold any more may be settled by its ack id yet: that is the transport's to say.
-fn by_stream(answer: SettleAnswer) -> Result<SettleAnswer> {
-    match answer.status {
-        AckStatus::Unknown => Err(Error::unavailable("the stream does not hold it any more")),
-        _ => Ok(answer),
     }
 }
 

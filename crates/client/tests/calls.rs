@@ -17,6 +17,9 @@ mod endpoints;
 #[path = "calls/publish.rs"]
 mod publish;
 #[cfg(test)]
+#[path = "calls/settle.rs"]
+mod settle;
+#[cfg(test)]
 #[path = "calls/stage.rs"]
 mod stage;
 #[cfg(test)]

@@ -112,7 +112,7 @@ impl Overlay for Staged {
 }
 
 /// A gateway over `inner` at `address` (port 0 for any), with these lines in its configuration.
-pub(crate) async fn gateway_at(address: SocketAddr, inner: &Arc<Staged>, lines: &str) -> Server {
+pub(crate) async fn gateway_at(address: SocketAddr, inner: &Arc<impl Overlay>, lines: &str) -> Server {
     let text = format!("http = \"127.0.0.1:0\"\ngrpc = \"{address}\"\ndrain_timeout = \"1s\"\n{lines}");
     let sources = Sources { file: Some(("test.toml".into(), text)), ..Sources::none() };
     let config = Config::read(&sources).unwrap();
@@ -128,7 +128,7 @@ pub(crate) async fn gateway_at(address: SocketAddr, inner: &Arc<Staged>, lines: 
 }
 
 /// A gateway over `inner`.
-pub(crate) async fn gateway(inner: &Arc<Staged>) -> Server {
+pub(crate) async fn gateway(inner: &Arc<impl Overlay>) -> Server {
     gateway_at(any(), inner, "").await
 }
 
