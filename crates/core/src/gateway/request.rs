@@ -192,17 +192,6 @@ pub enum AckKey {
     Number(NonZeroU64),
 }
 
-impl AckKey {
-    /// The ack id; empty for a number.
-    #[must_use]
-    pub fn into_id(self) -> String {
-        match self {
-            Self::Id(id) => id,
-            Self::Number(_) => String::new(),
-        }
-    }
-}
-
 /// One ack id and what to do with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettleRequest {

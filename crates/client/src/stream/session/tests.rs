@@ -79,11 +79,18 @@ fn ack(
     session.settle(now, [(seq, SettleAction::Ack, || ack_id.to_owned())].into_iter(), waiter)
 }
 
+fn ack_id(key: AckKey) -> String {
+    match key {
+        AckKey::Id(id) => id,
+        AckKey::Number(number) => panic!("{number} is no ack id"),
+    }
+}
+
 /// What is settled by the next frame: ack ids and actions.
 fn settles(session: &mut Session<&'static str>) -> Vec<(String, SettleAction)> {
     match session.next_frame() {
         Some(ConsumeFrame::Settle { entries, .. }) => {
-            entries.into_iter().map(|(key, action)| (key.into_id(), action)).collect()
+            entries.into_iter().map(|(key, action)| (ack_id(key), action)).collect()
         }
         other => panic!("nothing is settled: {other:?}"),
     }
@@ -335,7 +342,7 @@ impl Group {
             ConsumeFrame::Subscribe(_) => panic!("it is subscribed"),
             ConsumeFrame::Settle { sequence, entries } => {
                 let answer = |(key, action): (AckKey, SettleAction)| {
-                    let ack_id = key.into_id();
+                    let ack_id = ack_id(key);
                     let status = self.settle(now, &ack_id, &action);
                     (ack_id, SettleAnswer { status, message: None })
                 };
