@@ -69,8 +69,8 @@ pub use self::{
     name::{ConsumerName, DEAD_LETTER_PREFIX, EventName, GroupName, MAX_NAME_BYTES, OWN_PREFIX, Pattern},
     options::{
         ACK_WAIT_RANGE, DEFAULT_ACK_WAIT, DEFAULT_BACKOFF, DEFAULT_DEDUP_WINDOW, DEFAULT_MAX_DELIVER,
-        DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_IN_FLIGHT_BYTES, EventConfig, MAX_NACK_DELAY, Mode, RetryPolicy,
-        Start, SubscribeOptions,
+        DEFAULT_MAX_IN_FLIGHT, DEFAULT_MAX_IN_FLIGHT_BYTES, EventConfig, MAX_NACK_DELAY, MAX_SETTLING, Mode,
+        RetryPolicy, Start, SubscribeOptions,
     },
     position::{Places, Position},
     subscription::{Gap, Item, Subscription},

@@ -23,6 +23,10 @@ pub const DEFAULT_BACKOFF: [Duration; 4] =
 /// How many unsettled messages a subscription may hold unless it says otherwise.
 pub const DEFAULT_MAX_IN_FLIGHT: usize = 256;
 
+/// How many deliveries of a subscription may be on their way to being settled: their client is done with them, so they take
+/// no room in its window. Of each no more is left than its token.
+pub const MAX_SETTLING: usize = 1024;
+
 /// How many bytes of unsettled messages a subscription may hold unless it says otherwise (a single larger one passes).
 pub const DEFAULT_MAX_IN_FLIGHT_BYTES: usize = 16 * 1024 * 1024;
 

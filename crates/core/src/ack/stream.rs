@@ -11,16 +11,12 @@ use tokio::time::Instant;
 
 use super::{Claim, Deadlines, Seat, Slot, Ticket};
 use crate::{
-    Envelope, LeaseToken, RetryPolicy, Settled, Verb,
+    Envelope, LeaseToken, MAX_SETTLING, RetryPolicy, Settled, Verb,
     sync::{Mutex, Notified, Notify},
 };
 
 /// Redeliveries of unnamed broadcast that may wait at once, at least.
 const MIN_WAITING: usize = 64;
-
-/// How many deliveries that the client is done with may wait for the transport to say so. Of each no more is left than its
-/// token.
-const MAX_LEAVING: usize = 1024;
 
 /// How much a client may hold, and for how long.
 #[derive(Clone, Debug)]
@@ -327,7 +323,7 @@ impl Window {
     fn is_open(&self, state: &State) -> bool {
         let (leaving, leaving_bytes) = state.leaving;
         let (held, held_bytes) = (state.entries.len() - leaving, state.bytes - leaving_bytes);
-        held < self.messages && held_bytes < self.bytes && leaving < MAX_LEAVING
+        held < self.messages && held_bytes < self.bytes && leaving < MAX_SETTLING
     }
 }
 
@@ -430,8 +426,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_so_many_may_wait_for_the_transport() {
-        let stream = stream(MAX_LEAVING * 2);
-        let settling: Vec<_> = (0..MAX_LEAVING as u64)
+        let stream = stream(MAX_SETTLING * 2);
+        let settling: Vec<_> = (0..MAX_SETTLING as u64)
             .map(|epoch| stream.admit_lease(Instant::now(), token(epoch), 0).seq)
             .collect();
         stream.begin_settling(settling.iter().copied());

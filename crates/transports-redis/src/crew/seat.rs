@@ -2,13 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc, task::Waker};
 
-use busgate_core::{Gap, Message, RetryPolicy};
+use busgate_core::{Gap, MAX_SETTLING, Message, RetryPolicy};
 
 use super::{End, Held};
 use crate::id::EntryId;
-
-/// How many deliveries of a member may be on their way to being settled.
-const MAX_LEAVING: usize = 1024;
 
 /// A message that was handed to this node.
 #[derive(Debug)]
@@ -79,7 +76,7 @@ impl Seat {
 
     /// What it finds next, if its window has a place for that.
     pub(super) fn next(&mut self) -> Option<SeatItem> {
-        let full = self.yielded.saturating_sub(self.leaving) >= self.window || self.leaving >= MAX_LEAVING;
+        let full = self.yielded.saturating_sub(self.leaving) >= self.window || self.leaving >= MAX_SETTLING;
         self.items.front().filter(|item| !full || matches!(item, SeatItem::Gap(_)))?;
         self.items.pop_front()
     }
