@@ -1,11 +1,25 @@
 //! Publishing: what is repeated, what is not, and what the caller learns.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use busgate_client::{Effect, Error, ErrorKind, Message, MessageId, Transport};
+use async_trait::async_trait;
+use busgate_client::{
+    Effect, Error, ErrorKind, EventName, Message, MessageId, Receipt, Result, Transport, Turn,
+};
+use busgate_conformance::Overlay;
+use busgate_transports_memory::{MemoryConfig, MemoryTransport};
 use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 
-use crate::stage::{Staged, Turn, address, client, connected, gateway, held, message, orders, publish, soon};
+use crate::stage::{
+    self, Staged, address, client, connected, gateway, held, message, orders, publish, soon, until,
+};
 
 #[tokio::test]
 async fn a_publish_that_timed_out_is_repeated_under_its_id_and_not_doubled() {
@@ -14,7 +28,7 @@ async fn a_publish_that_timed_out_is_repeated_under_its_id_and_not_doubled() {
     let builder = client(format!("http://{}", address(&server))).call_timeout(Duration::from_millis(300));
     let transport = soon(builder.connect()).await.unwrap();
     let event = orders(&transport).await;
-    inner.next([Turn::Late]);
+    inner.next([stage::Turn::Late]);
     let receipt = publish(&transport, &event, "one").await.unwrap();
     assert!(receipt.duplicate, "the first try was taken");
     assert_eq!(*inner.came.lock(), [["one"], ["one"]]);
@@ -30,7 +44,7 @@ async fn a_publish_that_never_is_answered_has_an_unknown_effect() {
         .call_timeout(Duration::from_millis(200));
     let transport = soon(builder.connect()).await.unwrap();
     let event = orders(&transport).await;
-    inner.next([Turn::Late]);
+    inner.next([stage::Turn::Late]);
     let error = publish(&transport, &event, "one").await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Timeout, Effect::Unknown));
 }
@@ -42,7 +56,7 @@ async fn a_partial_failure_never_repeats_the_successes() {
     let transport = connected(&server).await;
     let event = orders(&transport).await;
     let later = Error::new(ErrorKind::Exhausted, "later").with_retry_after(Duration::from_millis(10));
-    inner.next([Turn::Half(later)]);
+    inner.next([stage::Turn::Half(later)]);
     let batch = ["a", "b", "c", "d"].map(message).to_vec();
     let answers = soon(transport.publish(&event, batch)).await;
     let ids: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().id.to_string()).collect();
@@ -57,7 +71,7 @@ async fn a_permanent_error_of_one_is_its_own_and_not_repeated() {
     let server = gateway(&inner).await;
     let transport = connected(&server).await;
     let event = orders(&transport).await;
-    inner.next([Turn::Half(Error::invalid("no such thing"))]);
+    inner.next([stage::Turn::Half(Error::invalid("no such thing"))]);
     let answers = soon(transport.publish(&event, ["a", "b", "c"].map(message).to_vec())).await;
     let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().err().map(Error::kind)).collect();
     assert_eq!(kinds, [None, Some(ErrorKind::Invalid), None]);
@@ -71,7 +85,7 @@ async fn a_transient_failure_is_repeated_as_often_as_allowed() {
     let transport = connected(&server).await;
     let event = orders(&transport).await;
     let busy = Error::new(ErrorKind::Exhausted, "busy").with_retry_after(Duration::from_millis(1));
-    inner.next(vec![Turn::Fail(busy); 3]);
+    inner.next(vec![stage::Turn::Fail(busy); 3]);
     let error = publish(&transport, &event, "one").await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Exhausted, Effect::None));
     assert_eq!(*inner.came.lock(), [["one"], ["one"], ["one"]]);
@@ -157,7 +171,7 @@ async fn an_event_that_takes_its_time_holds_up_no_other() {
     let slow = orders(&transport).await;
     let other = busgate_client::EventName::new("other").unwrap();
     soon(transport.register(&other, &busgate_client::EventConfig::default())).await.unwrap();
-    inner.next([Turn::Late]);
+    inner.next([stage::Turn::Late]);
     let mut late = Box::pin(publish(&transport, &slow, "late"));
     tokio::select! {
         _ = &mut late => panic!("it was not late"),
@@ -174,4 +188,57 @@ async fn an_event_that_is_not_there_is_not_found_at_once() {
     let event = busgate_client::EventName::new("nobody").unwrap();
     assert_eq!(publish(&transport, &event, "one").await.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(soon(transport.publish(&event, Vec::new())).await.is_empty());
+}
+
+/// A memory that has the order of its messages at once, and syncs each batch when it may.
+#[derive(Debug)]
+struct Syncing {
+    inner: Arc<dyn Transport>,
+    came: AtomicUsize,
+    synced: Semaphore,
+}
+
+#[async_trait]
+impl Overlay for Syncing {
+    fn beneath(&self) -> &Arc<dyn Transport> {
+        &self.inner
+    }
+
+    async fn publish_in_turn(
+        &self,
+        event: &EventName,
+        batch: Vec<Message>,
+        turn: Turn,
+    ) -> Vec<Result<Receipt>> {
+        self.came.fetch_add(1, Ordering::SeqCst);
+        drop(turn);
+        self.synced.acquire().await.unwrap().forget();
+        self.inner.publish(event, batch).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_batch_does_not_wait_for_the_answers_to_the_one_before() {
+    let inner: Arc<dyn Transport> = MemoryTransport::new(MemoryConfig::default());
+    // The first goes alone: whether it comes to anything is not known yet.
+    let inner = Arc::new(Syncing { inner, came: AtomicUsize::new(0), synced: Semaphore::new(1) });
+    let came = |batches| inner.came.load(Ordering::SeqCst) == batches;
+    let server = gateway(&inner).await;
+    let transport = connected(&server).await;
+    let event = orders(&transport).await;
+    publish(&transport, &event, "first").await.unwrap();
+    let second = async {
+        until(|| came(2)).await;
+        publish(&transport, &event, "two").await
+    };
+    let syncing = async {
+        until(|| came(3)).await;
+        inner.synced.add_permits(2);
+    };
+    let (one, two, ()) = tokio::join!(publish(&transport, &event, "one"), second, syncing);
+    assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
 }
