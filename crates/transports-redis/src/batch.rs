@@ -265,7 +265,6 @@ mod tests {
     }
 
     /// Notes what is begun and finished; a batch is done as soon as its first job may be.
-    #[derive(Default)]
     struct Scribe {
         notes: Mutex<Vec<String>>,
         doors: Vec<Notify>,
@@ -273,6 +272,11 @@ mod tests {
     }
 
     impl Scribe {
+        fn new(doors: usize, has_line: bool) -> Self {
+            let doors = (0..doors).map(|_| Notify::new()).collect();
+            Self { notes: Mutex::default(), doors, has_line: has_line.into() }
+        }
+
         fn note(&self, what: &str, batch: &[(usize, usize)]) {
             self.notes.lock().push(format!("{what} {}", batch[0].1));
         }
@@ -299,11 +303,7 @@ mod tests {
 
     /// What is noted of four batches whose answers come from the last to the first.
     async fn noted(has_line: bool) -> Vec<String> {
-        let scribe = Scribe {
-            has_line: has_line.into(),
-            doors: (0..4).map(|_| Notify::new()).collect(),
-            ..Scribe::default()
-        };
+        let scribe = Scribe::new(4, has_line);
         let batches = Batches::default();
         for nth in 0..4 {
             batches.add((MOST.0, nth)).unwrap();
@@ -332,11 +332,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_without_a_line_goes_beside_what_is_on_its_way() {
-        let scribe = Scribe {
-            has_line: true.into(),
-            doors: (0..2).map(|_| Notify::new()).collect(),
-            ..Scribe::default()
-        };
+        let scribe = Scribe::new(2, true);
         let batches = Batches::default();
         batches.add((1, 0)).unwrap();
         let mut driving = std::pin::pin!(batches.drive(&scribe));
@@ -352,11 +348,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_meanwhile_goes_beside_once_it_is_enough() {
-        let scribe = Scribe {
-            has_line: true.into(),
-            doors: (0..2).map(|_| Notify::new()).collect(),
-            ..Scribe::default()
-        };
+        let scribe = Scribe::new(2, true);
         let batches = Batches::default();
         batches.add((1, 0)).unwrap();
         let mut driving = std::pin::pin!(batches.drive(&scribe));

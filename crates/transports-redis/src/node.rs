@@ -12,7 +12,7 @@ use std::{
 
 use busgate_core::{EventConfig, EventName, Result};
 use parking_lot::Mutex;
-use redis::Value;
+use redis::{Cmd, Value};
 
 use crate::{
     config::RedisConfig,
@@ -95,15 +95,13 @@ impl Node {
             config.retention_messages.map(u128::from),
         ];
         let keys = [topic.keys.stream.as_str(), &topic.keys.record];
-        let value = self
-            .link
-            .run_replicated(&script::REGISTER, &keys, |command| {
-                command.arg(format!("{life:x}")).arg(u8::from(!config.is_default()));
-                for figure in asked {
-                    command.arg(figure.map(|figure| figure.to_string()).unwrap_or_default());
-                }
-            })
-            .await?;
+        let arguments = |command: &mut Cmd| {
+            command.arg(format!("{life:x}")).arg(u8::from(!config.is_default()));
+            for figure in asked {
+                command.arg(figure.map(|figure| figure.to_string()).unwrap_or_default());
+            }
+        };
+        let value = self.link.run(script::REGISTER.call(&keys, arguments).replicated()).await?;
         self.link.command(&enlist()).await?;
         match Reply::outcome("register", value)? {
             Outcome::Done(mut reply) => reply.life()?.ok_or_else(|| error::nonsense("register")),

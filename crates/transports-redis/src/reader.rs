@@ -62,7 +62,7 @@ impl Node {
             command.arg(limit.messages).arg(limit.bytes).arg(if waits { self.name.as_str() } else { "" });
         };
         let keys = [topic.keys.stream.as_str(), &topic.keys.record];
-        let value = self.link.run(&script::READ, &keys, arguments).await?;
+        let value = self.link.run(script::READ.call(&keys, arguments)).await?;
         match Reply::outcome("read", value)? {
             Outcome::Done(reply) => part(reply).map(Ok),
             Outcome::Gone(gone) => Ok(Err(gone)),

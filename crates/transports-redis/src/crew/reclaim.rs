@@ -64,7 +64,7 @@ impl Crew {
                 command.arg(&self.topic.keys.channel).arg(&self.group).arg(AHEAD.as_millis());
                 command.arg(if whole { 0 } else { SWEEP.as_millis() * 3 / 4 });
             };
-            let value = node.link.run(&script::RECLAIM, &self.all_keys(), arguments).await?;
+            let value = node.link.run(script::RECLAIM.call(&self.all_keys(), arguments)).await?;
             let mut reply = match Reply::outcome("reclaim", value)? {
                 Outcome::Done(reply) => reply,
                 // Whoever takes messages finds out what became of it.

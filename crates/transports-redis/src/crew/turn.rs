@@ -188,11 +188,13 @@ impl Crew {
                 command.arg(if *yielded { "l" } else { "b" });
             }
         };
+        let keys = self.all_keys();
+        let call = script::WORK.call(&keys, arguments);
         let value = if beside {
-            let value = node.link.run_beside(line, &script::WORK, &self.all_keys(), arguments).await?;
+            let value = node.link.run_beside(line, call).await?;
             value.ok_or_else(|| error::unreachable("redis has forgotten a script"))?
         } else {
-            node.link.run_on(line, &script::WORK, &self.all_keys(), arguments).await?
+            node.link.run_on(line, call).await?
         };
         let mut reply = match Reply::outcome("work", value)? {
             Outcome::Done(reply) => reply,

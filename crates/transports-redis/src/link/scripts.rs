@@ -6,131 +6,87 @@ use redis::{Cmd, Pipeline, RedisResult, ServerErrorKind, Value, aio::ConnectionL
 use super::{Connection, Line, Link};
 use crate::{error, script::Script};
 
-/// How long a script's writes are waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Until {
-    Answered,
-    /// As many replicas have them as the configuration asks for.
-    Replicated,
+/// A script to be run.
+#[derive(Debug)]
+pub(crate) struct Call<'a, A> {
+    script: &'a Script,
+    keys: &'a [&'a str],
+    arguments: A,
+    replicated: bool,
+}
+
+impl Script {
+    /// A call of this script over these keys. `arguments` adds what follows the keys.
+    pub(crate) fn call<'a, A: Fn(&mut Cmd) + Send + Sync>(
+        &'a self,
+        keys: &'a [&'a str],
+        arguments: A,
+    ) -> Call<'a, A> {
+        Call { script: self, keys, arguments, replicated: false }
+    }
+}
+
+impl<A: Fn(&mut Cmd) + Send + Sync> Call<'_, A> {
+    /// The same call, which is done only when as many replicas have it as the configuration asks for.
+    pub(crate) fn replicated(self) -> Self {
+        Self { replicated: true, ..self }
+    }
+
+    fn command(&self, verb: &str, script: &str) -> Cmd {
+        let mut command = redis::cmd(verb);
+        command.arg(script).arg(self.keys.len()).arg(self.keys);
+        (self.arguments)(&mut command);
+        command
+    }
 }
 
 impl Link {
-    /// Has the server run a script. `arguments` adds what follows the keys.
+    /// Has the server run a script.
     ///
     /// # Errors
-    /// As [`Self::command`].
-    pub(crate) async fn run(
-        &self,
-        script: &Script,
-        keys: &[&str],
-        arguments: impl Fn(&mut Cmd) + Send + Sync,
-    ) -> Result<Value> {
-        self.run_on(self.line().await?, script, keys, arguments).await
+    /// As [`Self::command`], and `unavailable` when too few replicas have it in time.
+    pub(crate) async fn run(&self, call: Call<'_, impl Fn(&mut Cmd) + Send + Sync>) -> Result<Value> {
+        self.run_on(self.line().await?, call).await
     }
 
     /// The same, on this line.
     ///
     /// # Errors
-    /// As [`Self::command`].
+    /// As [`Self::run`].
     pub(crate) async fn run_on(
         &self,
         line: Line,
-        script: &Script,
-        keys: &[&str],
-        arguments: impl Fn(&mut Cmd) + Send + Sync,
+        call: Call<'_, impl Fn(&mut Cmd) + Send + Sync>,
     ) -> Result<Value> {
-        self.run_until(Until::Answered, line, script, keys, arguments).await
-    }
-
-    /// The same, and waits until as many replicas have it as the configuration asks for.
-    ///
-    /// # Errors
-    /// As [`Self::command`], and `unavailable` when too few have it in time.
-    pub(crate) async fn run_replicated(
-        &self,
-        script: &Script,
-        keys: &[&str],
-        arguments: impl Fn(&mut Cmd) + Send + Sync,
-    ) -> Result<Value> {
-        self.run_replicated_on(self.line().await?, script, keys, arguments).await
-    }
-
-    /// The same, on this line.
-    ///
-    /// # Errors
-    /// As [`Self::run_replicated`].
-    pub(crate) async fn run_replicated_on(
-        &self,
-        line: Line,
-        script: &Script,
-        keys: &[&str],
-        arguments: impl Fn(&mut Cmd) + Send + Sync,
-    ) -> Result<Value> {
-        self.run_until(Until::Replicated, line, script, keys, arguments).await
+        let known =
+            self.tell(line.clone(), call.replicated, call.command("EVALSHA", &call.script.hash)).await?;
+        if let Some(value) = known {
+            return Ok(value);
+        }
+        tracing::debug!(script = call.script.name, "redis is sent a script");
+        let value = self.tell(line, call.replicated, call.command("EVAL", call.script.text)).await?;
+        value.ok_or_else(|| error::nonsense(call.script.name))
     }
 
     /// Has the server run a script that it has, beside other calls on the same line; nothing when it does not have it.
     /// Whoever sent it only then would have it done after what was sent meanwhile.
     ///
     /// # Errors
-    /// As [`Self::command`].
+    /// As [`Self::run`].
     pub(crate) async fn run_beside(
         &self,
         line: Line,
-        script: &Script,
-        keys: &[&str],
-        arguments: impl Fn(&mut Cmd) + Send + Sync,
+        call: Call<'_, impl Fn(&mut Cmd) + Send + Sync>,
     ) -> Result<Option<Value>> {
-        self.call(Until::Answered, line, ("EVALSHA", &script.hash), keys, &arguments).await
+        self.tell(line, call.replicated, call.command("EVALSHA", &call.script.hash)).await
     }
 
-    /// The same, and waits for replicas as [`Self::run_replicated`] does.
-    ///
-    /// # Errors
-    /// As [`Self::run_replicated`].
-    pub(crate) async fn run_replicated_beside(
-        &self,
-        line: Line,
-        script: &Script,
-        keys: &[&str],
-        arguments: impl Fn(&mut Cmd) + Send + Sync,
-    ) -> Result<Option<Value>> {
-        self.call(Until::Replicated, line, ("EVALSHA", &script.hash), keys, &arguments).await
-    }
-
-    async fn run_until(
-        &self,
-        until: Until,
-        line: Line,
-        script: &Script,
-        keys: &[&str],
-        arguments: impl Fn(&mut Cmd) + Send + Sync,
-    ) -> Result<Value> {
-        let known = self.call(until, line.clone(), ("EVALSHA", &script.hash), keys, &arguments).await?;
-        if let Some(value) = known {
-            return Ok(value);
-        }
-        tracing::debug!(script = script.name, "redis is sent a script");
-        let value = self.call(until, line, ("EVAL", script.text), keys, &arguments).await?;
-        value.ok_or_else(|| error::nonsense(script.name))
-    }
-
-    /// One call; nothing when the server does not have the script.
-    async fn call(
-        &self,
-        until: Until,
-        line: Line,
-        (verb, script): (&str, &str),
-        keys: &[&str],
-        arguments: &(impl Fn(&mut Cmd) + Send + Sync),
-    ) -> Result<Option<Value>> {
-        let mut command = redis::cmd(verb);
-        command.arg(script).arg(keys.len()).arg(keys);
-        arguments(&mut command);
-        let answer = if until == Until::Answered || self.config.min_replicas == 0 {
-            self.send_on(line, &command).await
-        } else {
+    /// Sends a call; nothing when the server does not have the script.
+    async fn tell(&self, line: Line, replicated: bool, command: Cmd) -> Result<Option<Value>> {
+        let answer = if replicated && self.config.min_replicas > 0 {
             self.send_and_wait(line, &command).await?
+        } else {
+            self.send_on(line, &command).await
         };
         match answer {
             Err(error) if error.kind() == ServerErrorKind::NoScript.into() => Ok(None),

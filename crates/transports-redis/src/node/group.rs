@@ -45,7 +45,7 @@ impl Node {
             command.arg(member).arg(&topic.keys.channel).arg(group).arg(&steps);
             command.arg(lease::epoch_text(born));
         };
-        let value = self.link.run_replicated(&script::JOIN, keys, arguments).await?;
+        let value = self.link.run(script::JOIN.call(keys, arguments).replicated()).await?;
         match Reply::outcome("join", value)? {
             Outcome::Done(mut reply) => {
                 let life = reply.life()?.ok_or_else(|| error::nonsense("join"))?;

@@ -85,7 +85,7 @@ impl Node {
         let arguments = |command: &mut Cmd| {
             command.arg(&topic.keys.channel).arg(GONE.as_millis());
         };
-        let value = self.link.run_replicated(&script::UNREGISTER, &names, arguments).await?;
+        let value = self.link.run(script::UNREGISTER.call(&names, arguments).replicated()).await?;
         match Reply::outcome("unregister", value)? {
             Outcome::Done(_) => {}
             Outcome::Other(..) | Outcome::Gone(_) => return Err(error::not_registered(&topic.name)),
@@ -101,7 +101,7 @@ impl Node {
         let arguments = |command: &mut Cmd| {
             command.arg(name.as_str()).arg(listed);
         };
-        self.link.run(&script::DELIST, &[&catalog], arguments).await.map(drop)
+        self.link.run(script::DELIST.call(&[&catalog], arguments)).await.map(drop)
     }
 
     /// What the server tells of each group of the event; nothing when there is no stream.

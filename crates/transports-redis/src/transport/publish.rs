@@ -206,17 +206,18 @@ async fn publish(node: &Node, topic: &Topic, messages: &[&Message], line: Option
         }
         codec::write(messages, command);
     };
+    let call = script::PUBLISH.call(&names, arguments).replicated();
     let rung = line.is_some();
     let number;
     let value = match line {
         Some(line) => {
             number = line.number;
-            node.link.run_replicated_beside(line, &script::PUBLISH, &names, arguments).await?
+            node.link.run_beside(line, call).await?
         }
         None => {
             let line = node.link.line().await?;
             number = line.number;
-            Some(node.link.run_replicated_on(line, &script::PUBLISH, &names, arguments).await?)
+            Some(node.link.run_on(line, call).await?)
         }
     };
     let Some(value) = value else { return Ok(Answer::NoScript) };

@@ -218,7 +218,7 @@ async fn tell(
             None => write_all(command, entries, backoffs),
         }
     };
-    let mut telling = pin!(node.link.run_replicated(&script::SETTLE, &names, arguments));
+    let mut telling = pin!(node.link.run(script::SETTLE.call(&names, arguments).replicated()));
     let value = match futures_util::poll!(&mut telling) {
         Poll::Ready(answer) => answer?,
         Poll::Pending => {
