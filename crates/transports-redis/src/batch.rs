@@ -1,6 +1,11 @@
 //! Calls of many callers, made as one, and several such on their way at once.
 
-use std::{collections::VecDeque, future::ready};
+use std::{
+    collections::VecDeque,
+    future::ready,
+    iter::Sum,
+    ops::{Add, Sub},
+};
 
 use busgate_core::Result;
 use futures_util::{StreamExt, future::Either, poll, stream::FuturesOrdered};
@@ -10,25 +15,79 @@ use tokio::sync::Notify;
 use crate::error;
 
 /// How many batches are on their way at the same time: while the server does one the next is on the wire, and those who
-/// wait for the one before it are told.
+/// waited for the one before it are told. More than two only when there is so much that batches are as large as they get.
 const LANES: usize = 4;
 
 /// How many pieces, or bytes, are worth another batch beside one that is on its way; fewer wait for its answer, and for each
 /// other.
-const WORTH: (usize, usize) = (64, 1 << 16);
+const WORTH: Load = Load { pieces: 64, bytes: 1 << 16 };
 
 /// The most pieces, and the most bytes, of a batch.
-pub(crate) const MOST: (usize, usize) = (512, 1 << 20);
+pub(crate) const MOST: Load = Load { pieces: 512, bytes: 1 << 20 };
 
 /// How many jobs may wait.
 const MOST_WAITING: usize = 65_536;
 
+/// How much there is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) pieces: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Load {
+    /// Whether it is more than that, in pieces or in bytes.
+    pub(crate) const fn exceeds(self, most: Self) -> bool {
+        self.pieces > most.pieces || self.bytes > most.bytes
+    }
+
+    /// Whether it is at least that, in pieces or in bytes.
+    const fn reaches(self, least: Self) -> bool {
+        self.pieces >= least.pieces || self.bytes >= least.bytes
+    }
+
+    /// What a batch can be that comes nearest to it.
+    fn as_batch(self) -> Self {
+        Self {
+            pieces: self.pieces.clamp(WORTH.pieces, MOST.pieces),
+            bytes: self.bytes.clamp(WORTH.bytes, MOST.bytes),
+        }
+    }
+
+    const fn half(self) -> Self {
+        Self { pieces: self.pieces.div_ceil(2), bytes: self.bytes.div_ceil(2) }
+    }
+}
+
+impl Add for Load {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { pieces: self.pieces + other.pieces, bytes: self.bytes + other.bytes }
+    }
+}
+
+impl Sub for Load {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            pieces: self.pieces.saturating_sub(other.pieces),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
+}
+
+impl Sum for Load {
+    fn sum<I: Iterator<Item = Self>>(loads: I) -> Self {
+        loads.fold(Self::default(), Self::add)
+    }
+}
+
 /// Something that is done in batches.
 pub(crate) trait Job {
-    /// How many pieces it is.
-    fn pieces(&self) -> usize;
-    /// How many bytes it is.
-    fn bytes(&self) -> usize;
+    /// How much it is.
+    fn load(&self) -> Load;
     /// Whether somebody still waits for it.
     fn is_awaited(&self) -> bool;
 }
@@ -62,17 +121,17 @@ pub(crate) struct Batches<J> {
 #[derive(Debug)]
 struct State<J> {
     waiting: VecDeque<J>,
-    /// How many pieces and bytes they are.
-    pieces: usize,
-    bytes: usize,
-    /// How many pieces are on their way.
-    under_way: usize,
+    /// How much that is.
+    pending: Load,
+    /// How much is on its way.
+    under_way: Load,
     driven: bool,
 }
 
 impl<J> Default for Batches<J> {
     fn default() -> Self {
-        let state = State { waiting: VecDeque::new(), pieces: 0, bytes: 0, under_way: 0, driven: false };
+        let (pending, under_way) = (Load::default(), Load::default());
+        let state = State { waiting: VecDeque::new(), pending, under_way, driven: false };
         Self { state: Mutex::new(state), enough: Notify::new() }
     }
 }
@@ -88,8 +147,7 @@ impl<J: Job> Batches<J> {
             return Err(error::busy());
         }
         let enough = state.is_worth_it();
-        state.pieces += job.pieces();
-        state.bytes += job.bytes();
+        state.pending = state.pending + job.load();
         state.waiting.push_back(job);
         if state.driven {
             let enough = !enough && state.is_worth_it();
@@ -118,8 +176,8 @@ impl<J: Job> Batches<J> {
                     break;
                 }
                 let Some(batch) = self.next() else { break };
-                let pieces: usize = batch.iter().map(Job::pieces).sum();
-                let mut call = Box::pin(async move { (hand.send(batch, line).await, pieces) });
+                let load: Load = batch.iter().map(Job::load).sum();
+                let mut call = Box::pin(async move { (hand.send(batch, line).await, load) });
                 under_way.push_back(match poll!(&mut call) {
                     std::task::Poll::Ready(done) => Either::Left(ready(done)),
                     std::task::Poll::Pending => Either::Right(call),
@@ -129,9 +187,10 @@ impl<J: Job> Batches<J> {
                 return;
             }
             tokio::select! {
-                Some((done, pieces)) = under_way.next() => {
+                Some((done, load)) = under_way.next() => {
                     hand.finish(done).await;
-                    self.state.lock().under_way -= pieces;
+                    let mut state = self.state.lock();
+                    state.under_way = state.under_way - load;
                     full = false;
                 }
                 () = self.enough.notified() => {}
@@ -142,7 +201,7 @@ impl<J: Job> Batches<J> {
     /// The next batch, without what was given up; alone it need not be worth it, and without one nobody drives any more.
     fn next(&self) -> Option<Vec<J>> {
         let mut state = self.state.lock();
-        let alone = state.under_way == 0;
+        let alone = state.is_idle();
         let batch = if alone || state.is_worth_it() { state.take() } else { Vec::new() };
         if batch.is_empty() {
             state.driven = !alone;
@@ -153,35 +212,35 @@ impl<J: Job> Batches<J> {
 }
 
 impl<J: Job> State<J> {
-    /// Each batch costs the server something, syncing above all: one that goes beside others is not much smaller than they.
+    /// Whether nothing is on its way.
+    fn is_idle(&self) -> bool {
+        self.under_way.pieces == 0
+    }
+
+    /// Each batch costs the server something, syncing above all: one that goes beside others is no smaller than they
+    /// together, or as large as batches get.
     fn is_worth_it(&self) -> bool {
-        self.pieces >= (self.under_way / 2).clamp(WORTH.0, MOST.0) || self.bytes >= WORTH.1
+        self.pending.reaches(self.under_way.as_batch())
     }
 
     /// What waits, or, when nothing is on its way, half of it, if that is worth a batch: while the server does one half, the
     /// other is on the wire, and neither waits for all.
     fn take(&mut self) -> Vec<J> {
-        let share = if self.under_way == 0 { 2 } else { 1 };
-        let most = (
-            self.pieces.div_ceil(share).clamp(WORTH.0, MOST.0),
-            self.bytes.div_ceil(share).clamp(WORTH.1, MOST.1),
-        );
-        let (mut pieces, mut bytes) = (0, 0);
-        let mut batch = Vec::new();
+        let most = if self.is_idle() { self.pending.half() } else { self.pending }.as_batch();
+        let (mut taken, mut batch) = (Load::default(), Vec::new());
         while let Some(job) = self.waiting.front() {
+            let load = job.load();
             let is_awaited = job.is_awaited();
             if is_awaited {
-                pieces += job.pieces();
-                bytes += job.bytes();
-                if !batch.is_empty() && (pieces > most.0 || bytes > most.1) {
+                if !batch.is_empty() && (taken + load).exceeds(most) {
                     break;
                 }
+                taken = taken + load;
             }
-            self.pieces = self.pieces.saturating_sub(job.pieces());
-            self.bytes = self.bytes.saturating_sub(job.bytes());
+            self.pending = self.pending - load;
             batch.extend(self.waiting.pop_front().filter(|_| is_awaited));
         }
-        self.under_way += batch.iter().map(Job::pieces).sum::<usize>();
+        self.under_way = self.under_way + taken;
         batch
     }
 }
@@ -193,12 +252,8 @@ mod tests {
     use super::*;
 
     impl Job for (usize, usize) {
-        fn pieces(&self) -> usize {
-            self.0
-        }
-
-        fn bytes(&self) -> usize {
-            self.1
+        fn load(&self) -> Load {
+            Load { pieces: self.0, bytes: self.1 }
         }
 
         fn is_awaited(&self) -> bool {
@@ -219,22 +274,22 @@ mod tests {
     fn little_waits_for_the_batch_that_is_on_its_way() {
         let batches = Batches::default();
         let next = || batches.next().map_or(0, |batch| batch.len());
-        let done = |pieces| batches.state.lock().under_way -= pieces;
+        let done = |pieces| batches.state.lock().under_way.pieces -= pieces;
         assert!(batches.add((1, 1)).unwrap());
         assert_eq!(next(), 1);
-        for _ in 1..WORTH.0 {
+        for _ in 1..WORTH.pieces {
             assert!(!batches.add((1, 1)).unwrap(), "somebody drives");
         }
         assert_eq!(next(), 0, "less is not worth a batch");
         batches.add((1, 1)).unwrap();
-        assert_eq!(next(), WORTH.0, "as much is");
-        batches.add((3 * WORTH.0, 1)).unwrap();
+        assert_eq!(next(), WORTH.pieces, "as much is");
+        batches.add((3 * WORTH.pieces, 1)).unwrap();
         assert_eq!(next(), 1);
-        batches.add((WORTH.0, 1)).unwrap();
-        assert_eq!(next(), 0, "it would be small beside those");
-        batches.add((1, WORTH.1)).unwrap();
+        batches.add((4 * WORTH.pieces, 1)).unwrap();
+        assert_eq!(next(), 0, "it would be smaller than those together");
+        batches.add((1, WORTH.bytes)).unwrap();
         assert_eq!(next(), 2, "so many bytes are worth one too");
-        done(5 * WORTH.0 + 2);
+        done(8 * WORTH.pieces + 2);
         assert!(!batches.add((1, 1)).unwrap(), "somebody drives still");
         assert_eq!(next(), 1);
         done(1);
@@ -245,23 +300,29 @@ mod tests {
     #[test]
     fn what_waits_goes_together_within_bounds() {
         let batches = Batches::default();
-        let jobs = [(500, 1), (10, 1), (0, 1), (10, 1), (1, MOST.1 * 2), (1, 1)];
+        let jobs = [(500, 1), (10, 1), (0, 1), (10, 1), (1, MOST.bytes * 2), (1, 1)];
         for job in jobs {
             batches.add(job).unwrap();
         }
-        batches.state.lock().under_way = 1;
+        batches.state.lock().under_way.pieces = 1;
         let sizes: Vec<_> = (0..4).map(|_| batches.next().map_or(0, |batch| batch.len())).collect();
         assert_eq!(sizes, [2, 1, 1, 0]);
     }
 
     #[test]
     fn a_crowd_goes_in_halves() {
-        let batches = Batches::default();
-        for _ in 0..4 * WORTH.0 {
-            batches.add((1, 1)).unwrap();
+        for (count, job) in [(4 * WORTH.pieces, (1, 1)), (8, (1, WORTH.bytes))] {
+            let batches = Batches::default();
+            for _ in 0..count {
+                batches.add(job).unwrap();
+            }
+            let next = || batches.next().map_or(0, |batch| batch.len());
+            assert_eq!([next(), next()], [count / 2; 2]);
+            for _ in 1..count {
+                batches.add(job).unwrap();
+            }
+            assert_eq!(next(), 0, "it would be smaller than those together");
         }
-        let sizes: Vec<_> = (0..3).map(|_| batches.next().map_or(0, |batch| batch.len())).collect();
-        assert_eq!(sizes, [2 * WORTH.0, 2 * WORTH.0, 0]);
     }
 
     /// Notes what is begun and finished; a batch is done as soon as its first job may be.
@@ -306,7 +367,7 @@ mod tests {
         let scribe = Scribe::new(4, has_line);
         let batches = Batches::default();
         for nth in 0..4 {
-            batches.add((MOST.0, nth)).unwrap();
+            batches.add((MOST.pieces, nth)).unwrap();
         }
         let mut driving = std::pin::pin!(batches.drive(&scribe));
         for nth in (0..4).rev() {
@@ -338,7 +399,7 @@ mod tests {
         let mut driving = std::pin::pin!(batches.drive(&scribe));
         assert!(poll!(&mut driving).is_pending());
         scribe.has_line.store(false, Relaxed);
-        batches.add((MOST.0, 1)).unwrap();
+        batches.add((MOST.pieces, 1)).unwrap();
         assert!(poll!(&mut driving).is_pending());
         assert_eq!(*scribe.notes.lock(), ["begun 0"]);
         scribe.doors.iter().for_each(Notify::notify_one);
@@ -353,7 +414,7 @@ mod tests {
         batches.add((1, 0)).unwrap();
         let mut driving = std::pin::pin!(batches.drive(&scribe));
         assert!(poll!(&mut driving).is_pending());
-        batches.add((WORTH.0 - 1, 1)).unwrap();
+        batches.add((WORTH.pieces - 1, 1)).unwrap();
         assert!(poll!(&mut driving).is_pending());
         assert_eq!(*scribe.notes.lock(), ["begun 0"]);
         batches.add((1, 1)).unwrap();

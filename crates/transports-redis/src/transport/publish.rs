@@ -12,7 +12,7 @@ use redis::Cmd;
 use tokio::sync::oneshot;
 
 use crate::{
-    batch::{Hand, Job, MOST},
+    batch::{Hand, Job, Load, MOST},
     codec::{self, remembered::Remembered},
     error,
     id::EntryId,
@@ -40,12 +40,8 @@ impl Publishing {
 }
 
 impl Job for Publishing {
-    fn pieces(&self) -> usize {
-        self.messages.len()
-    }
-
-    fn bytes(&self) -> usize {
-        self.bytes
+    fn load(&self) -> Load {
+        Load { pieces: self.messages.len(), bytes: self.bytes }
     }
 
     fn is_awaited(&self) -> bool {
@@ -56,14 +52,14 @@ impl Job for Publishing {
 /// Cuts a batch into portions that one call can carry.
 pub(super) fn portions(batch: Vec<Message>) -> Vec<Vec<Message>> {
     let mut portions = Vec::new();
-    let (mut portion, mut bytes) = (Vec::new(), 0);
+    let (mut portion, mut load) = (Vec::new(), Load::default());
     for message in batch {
-        let weight = message.weight();
-        if !portion.is_empty() && (portion.len() == MOST.0 || bytes + weight > MOST.1) {
+        let more = Load { pieces: 1, bytes: message.weight() };
+        if !portion.is_empty() && (load + more).exceeds(MOST) {
             portions.push(std::mem::take(&mut portion));
-            bytes = 0;
+            load = Load::default();
         }
-        bytes += weight;
+        load = load + more;
         portion.push(message);
     }
     portions.push(portion);
@@ -111,7 +107,7 @@ impl Hand<Publishing> for Publisher {
                 added.receipts.into_iter()
             }
             Err(error) => {
-                let count = jobs.iter().map(Job::pieces).sum();
+                let count = jobs.iter().map(|job| job.messages.len()).sum();
                 vec![Err(error); count].into_iter()
             }
         };

@@ -8,7 +8,7 @@ use redis::{Cmd, Value};
 use tokio::sync::oneshot;
 
 use crate::{
-    batch::{Hand, Job},
+    batch::{Hand, Job, Load},
     crew::Crew,
     error, keys,
     lease::{self, Token},
@@ -45,12 +45,8 @@ impl Settling {
 }
 
 impl Job for Settling {
-    fn pieces(&self) -> usize {
-        self.entries.len()
-    }
-
-    fn bytes(&self) -> usize {
-        64 * self.entries.len()
+    fn load(&self) -> Load {
+        Load { pieces: self.entries.len(), bytes: 64 * self.entries.len() }
     }
 
     fn is_awaited(&self) -> bool {
