@@ -91,7 +91,7 @@ fn write_frame(frame: &Option<Frame>) -> WireFrame {
         Some(Frame::Message(received)) => {
             // A gap has a frame of its own on this stream.
             assert_eq!(received.gap, None);
-            convert::consume_message(&outbound(received))
+            convert::consume_message(outbound(received))
         }
         Some(Frame::Gap(gap)) => convert::consume_gap(gap),
         Some(Frame::Draining { retry_after }) => convert::consume_draining(retry_after.unwrap_or_default()),
@@ -103,7 +103,7 @@ fn write_frame(frame: &Option<Frame>) -> WireFrame {
 }
 
 fn write_message(received: &Received) -> WireMessage {
-    convert::message(&outbound(received), received.gap.as_ref())
+    convert::message(outbound(received), received.gap.as_ref())
 }
 
 fn outbound(received: &Received) -> Outbound {

@@ -121,7 +121,7 @@ fn payload(told: &Value, encoding: Encoding) -> Option<Bytes> {
 
 /// Protobuf keeps every field as it is.
 fn in_protobuf(outbound: &Outbound) {
-    let message = prost::Message::encode_to_vec(&convert::message(outbound, None));
+    let message = prost::Message::encode_to_vec(&convert::message(outbound.clone(), None));
     let read = decode(&message).map(convert::read_message);
     let read = read.and_then(Result::ok);
     assert_eq!(read.as_ref().map(|read| &read.message), Some(&*outbound.envelope.message));

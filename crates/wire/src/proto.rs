@@ -14,7 +14,7 @@ pub mod event {
     #[allow(clippy::or_fun_call, clippy::use_self, clippy::too_many_lines, reason = "generated")]
     #[allow(clippy::semicolon_if_nothing_returned, clippy::needless_pass_by_value, reason = "generated")]
     pub mod v1 {
-        pub use crate::proto::message::{Message, MessageFields, SharedFields};
+        pub use crate::proto::message::{Message, MessageFields, OwnFields, SharedFields};
 
         include!(concat!(env!("OUT_DIR"), "/event.v1.rs"));
     }

@@ -69,7 +69,7 @@ pub fn consume_frame(frame: ConsumeFrame) -> ConsumeRequest {
 
 /// Writes a message.
 #[must_use]
-pub fn consume_message(outbound: &Outbound) -> ConsumeResponse {
+pub fn consume_message(outbound: Outbound) -> ConsumeResponse {
     response(consume_response::Frame::Message(numbered(outbound)))
 }
 
@@ -186,7 +186,7 @@ mod tests {
         let envelope = Arc::new(Envelope::new(event, message, cursor.clone()));
         let number = NonZeroU64::new(3);
         let outbound = Outbound { envelope, attempt: 2, ack_id: Some("a".into()), number };
-        let Frame::Message(received) = read(&consume_message(&outbound)) else { panic!("no message") };
+        let Frame::Message(received) = read(&consume_message(outbound)) else { panic!("no message") };
         assert_eq!((received.attempt, received.ack_id.as_deref(), received.number), (2, Some("a"), number));
         let gap = Gap { missed: None, cursor: Some(cursor) };
         assert_eq!(read(&consume_gap(&gap)), Frame::Gap(gap));

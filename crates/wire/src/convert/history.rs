@@ -100,7 +100,7 @@ pub fn read_lookup(response: proto::GetMessageResponse) -> Result<Option<Arc<Mes
 
 /// A message that nobody has to settle.
 fn held(envelope: &Arc<Envelope>) -> proto::Message {
-    message(&Outbound { envelope: Arc::clone(envelope), attempt: 1, ack_id: None, number: None }, None)
+    message(Outbound { envelope: Arc::clone(envelope), attempt: 1, ack_id: None, number: None }, None)
 }
 
 fn size(number: u64) -> usize {

@@ -8,30 +8,30 @@ use bytes::Bytes;
 use super::{filled, place, place_text, time};
 use crate::{
     encoding::EncodingSlot,
-    proto::event::v1::{self as proto, MessageFields, SharedFields},
+    proto::event::v1::{self as proto, OwnFields, SharedFields},
 };
 
 /// Writes a message; `gap` is what could not be had right before it, on a stream that has no other frame for it.
 ///
 /// What all subscribers share is encoded once and kept in the envelope.
 #[must_use]
-pub fn message(outbound: &Outbound, gap: Option<&Gap>) -> proto::Message {
+pub fn message(outbound: Outbound, gap: Option<&Gap>) -> proto::Message {
     written(outbound, gap, None)
 }
 
 /// Writes a message of a stream on which it settles by its number as well.
-pub(super) fn numbered(outbound: &Outbound) -> proto::Message {
-    written(outbound, None, outbound.number)
+pub(super) fn numbered(outbound: Outbound) -> proto::Message {
+    let number = outbound.number;
+    written(outbound, None, number)
 }
 
-fn written(outbound: &Outbound, gap: Option<&Gap>, number: Option<NonZeroU64>) -> proto::Message {
+fn written(outbound: Outbound, gap: Option<&Gap>, number: Option<NonZeroU64>) -> proto::Message {
     let shared = outbound.envelope.encoded(EncodingSlot::Proto.index(), shared);
-    let own = MessageFields {
+    let own = OwnFields {
         retry_count: i32::try_from(outbound.attempt.saturating_sub(1)).unwrap_or(i32::MAX),
-        ack_id: outbound.ack_id.clone().unwrap_or_default(),
-        gap: gap.map(write_gap),
+        ack_id: outbound.ack_id.unwrap_or_default(),
+        gap: gap.map(|gap| Box::new(write_gap(gap))),
         number: number.map_or(0, NonZeroU64::get),
-        ..MessageFields::default()
     };
     proto::Message::from_parts(shared, own)
 }
@@ -118,6 +118,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
+    use crate::proto::event::v1::MessageFields;
 
     fn outbound(message: Message) -> Outbound {
         let (event, cursor) = (EventName::new("orders").unwrap(), Cursor::new("c1").unwrap());
@@ -145,7 +146,7 @@ mod tests {
         full.content_type = Some("a/b".into());
         let outbound = Outbound { attempt: 4, ack_id: Some("a".into()), ..outbound(full.clone()) };
         let gap = Gap { missed: Some(2), cursor: Some(Cursor::new("c0").unwrap()) };
-        let received = through_the_wire(&message(&outbound, Some(&gap)));
+        let received = through_the_wire(&message(outbound, Some(&gap)));
         let expected = Received {
             event: EventName::new("orders").unwrap(),
             cursor: Cursor::new("c1").unwrap(),
@@ -160,8 +161,7 @@ mod tests {
 
     #[test]
     fn a_message_that_was_never_sent_reads_as_well() {
-        let received =
-            read_message(message(&outbound(Message::new(MessageId::new("m").unwrap(), "x")), None));
+        let received = read_message(message(outbound(Message::new(MessageId::new("m").unwrap(), "x")), None));
         assert_eq!(received.unwrap().message.payload, "x");
     }
 
@@ -169,7 +169,7 @@ mod tests {
     fn the_shared_part_is_encoded_once() {
         let one = outbound(Message::new(MessageId::new("m").unwrap(), "x"));
         let kept = || one.envelope.encoded(EncodingSlot::Proto.index(), |_| Bytes::new());
-        let _ = message(&one, None);
+        let _ = message(one.clone(), None);
         let fields = MessageFields {
             id: "m".into(),
             payload: "x".into(),
@@ -187,7 +187,7 @@ mod tests {
         fn every_payload_and_metadata_come_back(payload: Vec<u8>, key: String, value: String) {
             let mut message = Message::new(MessageId::new("m").unwrap(), payload);
             message.metadata = [(key, value)].into();
-            let received = through_the_wire(&super::message(&outbound(message.clone()), None));
+            let received = through_the_wire(&super::message(outbound(message.clone()), None));
             prop_assert_eq!(received.message, message);
         }
 

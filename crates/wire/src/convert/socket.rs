@@ -65,7 +65,7 @@ fn read_request(frame: Option<client_frame::Frame>, named: bool) -> Result<Clien
 /// Writes a message; `sub` names its subscription on a socket that has many.
 #[must_use]
 pub fn socket_message(outbound: &Outbound, sub: Option<&str>) -> Bytes {
-    encode(sub, server_frame::Frame::Message(message(outbound, None)))
+    encode(sub, server_frame::Frame::Message(message(outbound.clone(), None)))
 }
 
 /// Writes a frame other than a message.

@@ -15,10 +15,12 @@ use super::event::v1::Gap;
 ///
 /// A sender joins the cached bytes of the shared fields with its subscriber's own; proto fields may come in any order.
 /// A receiver finds everything in the fields.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Message {
     shared: Bytes,
-    fields: MessageFields,
+    own: OwnFields,
+    /// What was read. Boxed: what is sent is moved about far more often, and is a third of it.
+    fields: Option<Box<MessageFields>>,
 }
 
 /// The fields of `event.v1.Message`.
@@ -60,6 +62,23 @@ pub struct MessageFields {
     /// What could not be had right before it.
     #[prost(message, optional, tag = "104")]
     pub gap: Option<Gap>,
+    /// Which delivery of its stream it is, from 1.
+    #[prost(uint64, tag = "105")]
+    pub number: u64,
+}
+
+/// The fields of `event.v1.Message` that are one subscriber's own.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OwnFields {
+    /// How often it was delivered before.
+    #[prost(int32, tag = "6")]
+    pub retry_count: i32,
+    /// What it is settled by.
+    #[prost(string, tag = "7")]
+    pub ack_id: String,
+    /// What could not be had right before it.
+    #[prost(message, optional, boxed, tag = "104")]
+    pub gap: Option<Box<Gap>>,
     /// Which delivery of its stream it is, from 1.
     #[prost(uint64, tag = "105")]
     pub number: u64,
@@ -126,11 +145,9 @@ impl Message {
     }
 
     /// A message of `shared` fields, encoded already, and a subscriber's `own`.
-    ///
-    /// Invariant: no field is set in both; `parts_read_back_as_one_message` holds it for the one caller.
     #[must_use]
-    pub const fn from_parts(shared: Bytes, own: MessageFields) -> Self {
-        Self { shared, fields: own }
+    pub const fn from_parts(shared: Bytes, own: OwnFields) -> Self {
+        Self { shared, own, fields: None }
     }
 
     /// All fields, as one.
@@ -138,22 +155,36 @@ impl Message {
     /// # Errors
     /// When the shared part is no encoding of fields, which can't be for a message that was received.
     pub fn into_fields(self) -> Result<MessageFields, DecodeError> {
-        let mut fields = self.fields;
-        fields.merge(self.shared)?;
+        let Self { shared, own, fields } = self;
+        let mut fields = fields.map_or_else(MessageFields::default, |fields| *fields);
+        fields.merge(shared)?;
+        fields.merge(&own.encode_to_vec()[..])?;
         Ok(fields)
+    }
+}
+
+impl PartialEq for Message {
+    /// Fields that say nothing are no other than none (`fields_that_say_nothing_are_none`).
+    fn eq(&self, other: &Self) -> bool {
+        let nothing = MessageFields::default();
+        let [one, two] = [self, other].map(|message| message.fields.as_deref().unwrap_or(&nothing));
+        one == two && self.shared == other.shared && self.own == other.own
     }
 }
 
 impl From<MessageFields> for Message {
     fn from(fields: MessageFields) -> Self {
-        Self { shared: Bytes::new(), fields }
+        Self { fields: Some(Box::new(fields)), ..Self::default() }
     }
 }
 
 impl prost::Message for Message {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         buf.put_slice(&self.shared);
-        self.fields.encode_raw(buf);
+        self.own.encode_raw(buf);
+        if let Some(fields) = &self.fields {
+            fields.encode_raw(buf);
+        }
     }
 
     fn merge_field(
@@ -163,14 +194,29 @@ impl prost::Message for Message {
         buf: &mut impl Buf,
         ctx: DecodeContext,
     ) -> Result<(), DecodeError> {
-        self.fields.merge_field(tag, wire_type, buf, ctx)
+        self.fields.get_or_insert_default().merge_field(tag, wire_type, buf, ctx)
     }
 
     fn encoded_len(&self) -> usize {
-        self.shared.len() + self.fields.encoded_len()
+        let fields = self.fields.as_ref().map_or(0, |fields| fields.encoded_len());
+        self.shared.len() + self.own.encoded_len() + fields
     }
 
     fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_say_nothing_are_none() {
+        // An id without a letter.
+        let read = Message::decode(&[0x0a, 0][..]).unwrap();
+        assert!(read.encode_to_vec().is_empty());
+        assert_eq!(read, Message::default());
+        assert_ne!(read, Message::decode(&[0x0a, 1, b'm'][..]).unwrap());
     }
 }

@@ -105,7 +105,7 @@ impl Consumer {
                 // At least: to find out exactly costs as much as to write it.
                 let ack_id = outbound.ack_id.as_ref().map_or(0, String::len);
                 self.outlet.encoded(outbound.envelope.message.payload.len() + ack_id);
-                Ok(convert::consume_message(&outbound))
+                Ok(convert::consume_message(outbound))
             }
             Outgoing::Gap(gap) => Ok(self.encoded(convert::consume_gap(&gap))),
             Outgoing::Draining { retry_after } => Ok(self.encoded(convert::consume_draining(retry_after))),

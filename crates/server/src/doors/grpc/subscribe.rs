@@ -46,7 +46,7 @@ impl Subscriber {
         loop {
             match self.outlet.next().await {
                 Outgoing::Message(outbound) => {
-                    let message = convert::message(&outbound, self.gap.take().as_ref());
+                    let message = convert::message(outbound, self.gap.take().as_ref());
                     self.outlet.encoded(message.encoded_len());
                     return Ok(message);
                 }
