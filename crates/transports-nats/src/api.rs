@@ -143,6 +143,11 @@ pub(crate) struct StoredMessage {
     pub(crate) data: String,
 }
 
+/// A duration as it stands in JSON.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Link {
     async fn call<T: DeserializeOwned>(&self, subject: &str, payload: &Value) -> Result<Answer<T>> {
         let subject = format!("{}.{subject}", self.api());

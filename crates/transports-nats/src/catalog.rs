@@ -6,95 +6,18 @@ use std::{
 };
 
 use async_nats::jetstream::{self, ErrorCode};
-use busgate_core::{Error, EventConfig, EventInfo, EventName, Position, Result};
+use busgate_core::{Error, EventConfig, EventInfo, EventName, Result};
 use parking_lot::RwLock;
-use tokio::sync::watch;
 
 use crate::{
-    api::{StreamConfig, StreamInfo},
+    api::StreamInfo,
     config::NatsConfig,
     error,
+    event::{End, Event},
     link::Link,
     name,
     registration::Registration,
 };
-
-/// Why the subscriptions of an event end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// It was unregistered.
-    Unregistered,
-    /// The transport was closed.
-    Closed,
-}
-
-/// One event, in one life.
-#[derive(Debug)]
-pub(crate) struct Event {
-    pub(crate) name: EventName,
-    pub(crate) stream: String,
-    pub(crate) subject: String,
-    /// Whether the stream holds nothing else, so that a hole in its sequences is one of the event.
-    pub(crate) is_whole: bool,
-    pub(crate) life: u64,
-    /// Whether ids go by the server's window.
-    pub(crate) is_deduplicated: bool,
-    /// What it was registered with, where it was registered here.
-    pub(crate) registration: Option<Registration>,
-    end: watch::Sender<Option<End>>,
-}
-
-impl Event {
-    fn new(name: EventName, subject: String, info: &StreamInfo) -> Self {
-        let registration = Registration::read(&info.config.description).filter(|it| it.event == name);
-        let is_deduplicated = registration.as_ref().is_none_or(|it| it.is_deduplicated);
-        Self {
-            is_whole: info.config.subjects == [subject.as_str()],
-            life: name::number(&info.created),
-            stream: info.config.name.clone(),
-            name,
-            subject,
-            is_deduplicated,
-            registration,
-            end: watch::Sender::new(None),
-        }
-    }
-
-    /// The place before the message at `next`.
-    pub(crate) fn before(&self, next: u64) -> Position {
-        Position::before(self.life, &self.name, next)
-    }
-
-    pub(crate) fn ended(&self) -> Option<End> {
-        *self.end.borrow()
-    }
-
-    pub(crate) fn ending(&self) -> watch::Receiver<Option<End>> {
-        self.end.subscribe()
-    }
-
-    pub(crate) fn finish(&self, end: End) {
-        self.end.send_if_modified(|now| {
-            let first = now.is_none();
-            now.get_or_insert(end);
-            first
-        });
-    }
-
-    fn info(&self, info: &StreamInfo) -> Result<EventInfo> {
-        let (state, whole) = (&info.state, self.is_whole);
-        let held = whole && state.messages > 0;
-        let place = |sequence: u64| self.before(sequence.saturating_add(1)).to_cursor();
-        Ok(EventInfo {
-            name: self.name.clone(),
-            config: self.registration.as_ref().map(|it| it.config.clone()).unwrap_or_default(),
-            messages: whole.then_some(state.messages),
-            bytes: whole.then_some(state.bytes),
-            oldest: held.then(|| place(state.first_seq)).transpose()?,
-            newest: held.then(|| place(state.last_seq)).transpose()?,
-        })
-    }
-}
 
 /// Every event that was asked for, as it was found.
 #[derive(Debug)]
@@ -266,20 +189,4 @@ impl Catalog {
 
 fn is_there(refused: &jetstream::Error) -> bool {
     matches!(refused.error_code(), ErrorCode::STREAM_NAME_EXIST | ErrorCode::STREAM_SUBJECT_OVERLAP)
-}
-
-/// The configuration of a stream that is the gateway's own, and nobody's event.
-pub(crate) fn own_stream(name: String, subject: String, config: &NatsConfig) -> StreamConfig {
-    StreamConfig {
-        name,
-        subjects: vec![subject],
-        storage: crate::registration::storage(config.storage).into(),
-        num_replicas: config.replicas,
-        retention: "limits".into(),
-        discard: "old".into(),
-        max_consumers: -1,
-        max_msgs: -1,
-        max_bytes: -1,
-        ..StreamConfig::default()
-    }
 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use self::tail::Tail;
-use crate::{catalog::End, codec, config::NatsConfig, error, link::Link, name, reader::fresh};
+use crate::{codec, config::NatsConfig, error, event::End, link::Link, name, reader::fresh};
 
 mod tail;
 

@@ -19,7 +19,7 @@ pub(crate) use self::{
     seats::Wakes,
     state::State,
 };
-use crate::{api::ConsumerInfo, catalog::Event, link::Link, name, pull::again, record::Records};
+use crate::{api::ConsumerInfo, event::Event, link::Link, name, pull::again, records::Records};
 
 mod admission;
 mod ending;

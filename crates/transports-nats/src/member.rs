@@ -11,9 +11,9 @@ use futures_core::Stream;
 use tokio::time::Instant;
 
 use crate::{
-    catalog::End,
     crew::{Crew, Entry, Wakes},
     error,
+    event::End,
     token::Place,
 };
 

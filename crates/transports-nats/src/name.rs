@@ -19,6 +19,12 @@ pub(crate) fn stream(prefix: &str, event: &EventName) -> String {
     [prefix, event.as_str()].into_iter().flat_map(str::chars).map(to_stream).collect()
 }
 
+/// A stream of the gateway's own, which is no event's: their names do not begin with a dot.
+pub(crate) fn own_stream(prefix: &str, what: &str) -> String {
+    let prefix: String = prefix.chars().map(to_stream).collect();
+    format!("{prefix}_busgate_{what}")
+}
+
 const fn to_stream(char: char) -> char {
     match char {
         '.' => '_',

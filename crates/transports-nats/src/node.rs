@@ -16,14 +16,15 @@ use tokio::time::timeout;
 
 use crate::{
     api::ConsumerInfo,
-    catalog::{Catalog, End, Event},
+    catalog::Catalog,
     config::NatsConfig,
     crew::{self, Crew},
     error,
+    event::{End, Event},
     link::Link,
     name,
     reader::{fresh, known_stream, locate, merge},
-    record::Records,
+    records::Records,
     token::Place,
 };
 

@@ -7,9 +7,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     api::ConsumerInfo,
-    catalog::Event,
     delivery::Delivered,
     error,
+    event::Event,
     link::Link,
     pull::Heard,
     reader::{From, Tap, decode, known_stream, locate, missed},

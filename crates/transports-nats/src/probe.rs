@@ -7,10 +7,11 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::{
-    catalog::own_stream,
+    api::StreamConfig,
     error,
     node::Node,
     pull::{DONE, Heard, Puller},
+    stream,
 };
 
 /// How long a probe may take.
@@ -37,26 +38,15 @@ impl Node {
 
     async fn probe(&self) -> Result<()> {
         self.link.check()?;
-        let prefix = &self.config.prefix;
-        let subject = format!("{prefix}_busgate.probe");
-        let stream = format!("{}_busgate_probe", prefix.replace('_', "=").replace('.', "_"));
-        let consumer = format!("p-{:x}", self.owner);
-        let own = |description: &str| {
-            let mut config = own_stream(stream.clone(), subject.clone(), &self.config);
-            (config.max_msgs, config.duplicate_window) = (PROBES, 100_000_000);
-            config.description = description.into();
-            config
-        };
+        let subject = format!("{}_busgate.probe", self.config.prefix);
+        let description = "busgate tries its way through jetstream here";
+        let own = stream::own("probe", description, subject.clone(), &self.config);
         let mut ack = self.send_probe(&subject).await;
         if ack.is_err() {
-            let made = self.link.create_stream(&own("busgate tries its way through jetstream here")).await?;
-            if let Err(refused) = made
-                && refused.error_code() != async_nats::jetstream::ErrorCode::STREAM_NAME_EXIST
-            {
-                return Err(error::api(refused));
-            }
+            self.link.ensure_stream(&StreamConfig { max_msgs: PROBES, ..own.clone() }).await?;
             ack = self.send_probe(&subject).await;
         }
+        let (stream, consumer) = (own.name, format!("p-{:x}", self.owner));
         let sequence = ack?;
         let config = json!({
             "name": consumer,

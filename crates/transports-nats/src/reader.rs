@@ -11,10 +11,10 @@ use tokio::{
 
 use crate::{
     api::{ConsumerInfo, StreamInfo},
-    catalog::{End, Event},
     codec,
     delivery::Delivered,
     error,
+    event::{End, Event},
     link::Link,
     pull::{Heard, Puller},
 };

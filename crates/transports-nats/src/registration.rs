@@ -9,16 +9,13 @@ use busgate_core::{DEFAULT_DEDUP_WINDOW, Error, EventConfig, EventName, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::StreamConfig,
-    catalog::own_stream,
-    config::{NatsConfig, Storage},
+    api::{StreamConfig, nanos},
+    config::NatsConfig,
+    stream::{self, LEAST_WINDOW},
 };
 
 /// In front of the rest of a description of ours.
 const MARK: &str = "busgate event ";
-
-/// The server takes no narrower window.
-const LEAST_WINDOW: Duration = Duration::from_millis(100);
 
 /// An event and its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +90,7 @@ impl Registration {
             duplicate_window: nanos(window(asked, defaults, age)?),
             allow_direct: true,
             compression: node.compression.then(|| "s2".into()),
-            ..own_stream(stream, subject, node)
+            ..stream::of_subject(stream, subject, node)
         })
     }
 }
@@ -115,19 +112,8 @@ fn window(asked: &EventConfig, defaults: &EventConfig, age: Option<Duration>) ->
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 fn limit(limit: Option<u64>) -> i64 {
     limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX))
-}
-
-pub(crate) const fn storage(storage: Storage) -> &'static str {
-    match storage {
-        Storage::File => "file",
-        Storage::Memory => "memory",
-    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    catalog::Event, codec, config::NatsConfig, error, member::Member, node::Node, page, reader::Reader,
+    codec, config::NatsConfig, error, event::Event, member::Member, node::Node, page, reader::Reader,
 };
 
 /// How long to wait before what nobody took is sent again.

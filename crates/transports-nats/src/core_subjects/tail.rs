@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::Shared;
-use crate::{catalog::End, codec, delivery::Stamp, error};
+use crate::{codec, delivery::Stamp, error, event::End};
 
 /// How many messages wait for a subscriber that is slow, beyond its window.
 const SLACK: usize = 4096;

@@ -14,8 +14,8 @@ use super::{
     state::{Admission, Arrival, RECHECK},
 };
 use crate::{
-    catalog::End,
     delivery::Delivered,
+    event::End,
     name,
     pull::{Heard, IN_PROGRESS, Puller},
     reader::decode,

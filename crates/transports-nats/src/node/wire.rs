@@ -10,7 +10,7 @@ use busgate_core::{
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::error;
+use crate::{api::nanos, error};
 
 /// To all nodes.
 #[derive(Debug, Deserialize, Serialize)]
@@ -59,10 +59,6 @@ const SETTLED: [(&str, Settled); 7] = [
     ("stale", Settled::Stale),
     ("unknown", Settled::Unknown),
 ];
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
 
 impl Question {
     pub(crate) fn new(token: &LeaseToken, verb: &Verb) -> Self {
