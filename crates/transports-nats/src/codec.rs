@@ -6,7 +6,10 @@ use async_nats::{HeaderMap, HeaderName, HeaderValue, jetstream::message::Publish
 use busgate_core::{Clock, Message, MessageId, Metadata, Result, Timestamp, url::unpercent};
 use bytes::Bytes;
 
-use crate::{delivery::Stamp, text};
+use crate::{
+    delivery::{Delivered, Stamp},
+    text,
+};
 
 /// By it the server deduplicates.
 const MSG_ID: &str = "Nats-Msg-Id";
@@ -78,7 +81,7 @@ fn value(text: &str) -> HeaderValue {
     text::value(text).parse().unwrap_or_else(|_| HeaderValue::default())
 }
 
-/// The message of a delivery. One that a native client wrote has its sequence for an id and the stream's
+/// The message that came with these headers. One that a native client wrote has its sequence for an id, and the stream's
 /// time.
 pub(crate) fn inbound(headers: Option<&HeaderMap>, payload: Bytes, stamp: Stamp) -> Result<Message> {
     let mut message = Message::new(MessageId::new("-")?, payload);
@@ -104,6 +107,11 @@ pub(crate) fn inbound(headers: Option<&HeaderMap>, payload: Bytes, stamp: Stamp)
         None => MessageId::new(stamp.sequence.to_string())?,
     };
     Ok(message)
+}
+
+/// The message that a consumer delivered.
+pub(crate) fn delivered(message: async_nats::Message, delivered: Delivered) -> Result<Message> {
+    inbound(message.headers.as_ref(), message.payload, delivered.stamp)
 }
 
 fn keep(metadata: &mut Metadata, name: &str, text: Cow<'_, str>) {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use self::tail::Tail;
-use crate::{codec, config::NatsConfig, error, event::End, link::Link, name, reader::fresh};
+use crate::{codec, config::NatsConfig, error, event::End, link::Link, name};
 
 mod tail;
 
@@ -68,7 +68,7 @@ impl CoreTransport {
             return Err(Error::invalid("core subjects need a url that begins with nats+core://"));
         }
         let link = Link::connect(&config).await?;
-        let shared = Shared { link, owner: fresh(), config, events: RwLock::default() };
+        let shared = Shared { link, owner: name::fresh(), config, events: RwLock::default() };
         let (shared, tasks) = (Arc::new(shared), Tasks::new());
         for event in shared.config.maps.keys() {
             shared.add(event)?;
@@ -103,7 +103,7 @@ impl Shared {
         let mut events = self.events.write();
         let is_new = !events.contains_key(name);
         if is_new {
-            let event = Event { subject, life: fresh(), end: watch::Sender::new(None) };
+            let event = Event { subject, life: name::fresh(), end: watch::Sender::new(None) };
             events.insert(name.clone(), event);
         }
         Ok(is_new)

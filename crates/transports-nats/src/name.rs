@@ -1,7 +1,9 @@
 //! The names of events and holders as names of streams, subjects and consumers, and back.
 //!
 //! A stream's name must not have a dot: an event's dots become `_`, and its own `_` become `=`, which is in no event's
-//! name. A consumer's name must not have one either: there they become `=`.
+//! name. A consumer's name must not have one either: there they become `=`. What has no name gets a number.
+
+use std::hash::{BuildHasher, RandomState};
 
 use busgate_core::{ConsumerName, Error, EventName, GroupName, Holder, Result};
 
@@ -57,6 +59,11 @@ pub(crate) fn number(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+/// A number that no other process draws.
+pub(crate) fn fresh() -> u64 {
+    RandomState::new().hash_one(0_u8)
 }
 
 #[cfg(test)]

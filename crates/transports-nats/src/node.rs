@@ -11,20 +11,20 @@ use busgate_core::{
 };
 use futures_util::{StreamExt, future::join_all};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
     api::ConsumerInfo,
     catalog::Catalog,
     config::NatsConfig,
+    consumer,
     crew::{self, Crew},
     error,
     event::{End, Event},
     link::Link,
     name,
-    reader::{fresh, known_stream, locate, merge},
     records::Records,
+    start::{known_stream, locate},
     token::Place,
 };
 
@@ -37,9 +37,6 @@ const NODE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a node may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-/// The server gives a dead node's deliveries to another after the lease's length, within these bounds.
-const ACK_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
 /// One gateway process.
 #[derive(Debug)]
@@ -59,7 +56,7 @@ impl Node {
         let link = Link::connect(&config).await?;
         let records = Arc::new(Records::new(Arc::clone(&link), &config));
         let catalog = Catalog::new(Arc::clone(&link), config.clone());
-        let (owner, tasks) = (fresh(), Tasks::new());
+        let (owner, tasks) = (name::fresh(), Tasks::new());
         let node = Self { link, catalog, records, config, owner, crews: Mutex::default(), tasks };
         let node = Arc::new(node);
         node.listen().await?;
@@ -150,7 +147,7 @@ impl Node {
         options: &SubscribeOptions,
     ) -> Result<(ConsumerInfo, Option<Gap>)> {
         let (from, gap) = locate(&self.link, event, &options.start).await?;
-        let config = self.consumer_config(event, consumer, options.retry.ack_wait, from.policy()?);
+        let config = consumer::of_group(event, consumer, options.retry.ack_wait, from, &self.config)?;
         match self.link.create_consumer(&event.stream, consumer, &config).await? {
             Ok(info) => Ok((info, gap)),
             Err(refused) if refused.code() == 404 => Err(error::not_registered(&event.name)),
@@ -160,24 +157,6 @@ impl Node {
                 None => Err(error::api(refused)),
             },
         }
-    }
-
-    fn consumer_config(&self, event: &Event, consumer: &str, lease: Duration, from: Value) -> Value {
-        let ack_wait = self.config.ack_wait.unwrap_or_else(|| lease.clamp(ACK_WAIT.0, ACK_WAIT.1));
-        let mut config = json!({
-            "durable_name": consumer,
-            "name": consumer,
-            "ack_policy": "explicit",
-            "ack_wait": u64::try_from(ack_wait.as_nanos()).unwrap_or(u64::MAX),
-            "max_deliver": -1,
-            "max_ack_pending": self.config.max_ack_pending,
-            "replay_policy": "instant",
-        });
-        merge(&mut config, from);
-        if !event.is_whole {
-            merge(&mut config, json!({ "filter_subject": event.subject }));
-        }
-        config
     }
 
     /// The crew of a consumer: one for each on this node, with its task.

@@ -7,12 +7,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     api::ConsumerInfo,
+    codec,
     delivery::Delivered,
     error,
     event::Event,
     link::Link,
     pull::Heard,
-    reader::{From, Tap, decode, known_stream, locate, missed},
+    start::{From, known_stream, locate, missed},
+    tap::Tap,
 };
 
 /// How many messages are asked for at a time.
@@ -135,7 +137,7 @@ impl Reading<'_> {
     async fn take(&mut self, message: async_nats::Message) -> Result<bool> {
         let Some(delivered) = Delivered::of(message.reply.as_ref()) else { return Ok(true) };
         let sequence = delivered.stamp.sequence;
-        let message = decode(message, delivered)?;
+        let message = codec::delivered(message, delivered)?;
         self.bytes += message.weight();
         let page = &mut self.page;
         if self.bytes > self.request.max_bytes && !page.messages.is_empty() {

@@ -14,11 +14,11 @@ use super::{
     state::{Admission, Arrival, RECHECK},
 };
 use crate::{
+    codec,
     delivery::Delivered,
     event::End,
     name,
     pull::{Heard, IN_PROGRESS, Puller},
-    reader::decode,
 };
 
 /// How long to wait after a fault.
@@ -260,7 +260,7 @@ impl Run {
         let delivered = Delivered::of(message.reply.as_ref())?;
         let reply = message.reply.take()?;
         let generation = self.crew.link.generation();
-        match decode(message, delivered) {
+        match codec::delivered(message, delivered) {
             Ok(message) => Some(Arrival { delivered, reply, message: Arc::new(message), generation }),
             Err(error) => {
                 tracing::warn!(event = %self.crew.event.name, %error, "a message can't be read");
