@@ -1,4 +1,4 @@
-//! What nodes say to each other, as JSON: they may be of different versions.
+//! What a node asks of the one that handed a message out, and the answer, as JSON: they may be of different versions.
 
 use std::time::Duration;
 
@@ -12,19 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{api::nanos, error};
 
-/// To all nodes.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(tag = "news", rename_all = "snake_case")]
-pub(crate) enum News {
-    /// An event was unregistered.
-    Gone { from: u64, event: String },
-    /// A named consumer has a new subscription.
-    Taken { from: u64, stream: String, consumer: String },
-}
-
 /// To the node that handed a message out: settle it.
 #[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct Question {
+pub(super) struct Question {
     event: String,
     group: Option<String>,
     consumer: Option<String>,
@@ -61,7 +51,7 @@ const SETTLED: [(&str, Settled); 7] = [
 ];
 
 impl Question {
-    pub(crate) fn new(token: &LeaseToken, verb: &Verb) -> Self {
+    pub(super) fn new(token: &LeaseToken, verb: &Verb) -> Self {
         let (group, consumer) = match &token.holder {
             Holder::Group(name) => (Some(name.to_string()), None),
             Holder::Consumer(name) => (None, Some(name.to_string())),
@@ -78,7 +68,7 @@ impl Question {
     }
 }
 
-pub(crate) fn read_question(text: &[u8]) -> Result<(LeaseToken, Verb)> {
+pub(super) fn read(text: &[u8]) -> Result<(LeaseToken, Verb)> {
     let Question { event, group, consumer, entry, epoch, verb } =
         serde_json::from_slice(text).map_err(|_| error::foreign_token())?;
     let holder = match (group, consumer) {
@@ -99,7 +89,7 @@ pub(crate) fn read_question(text: &[u8]) -> Result<(LeaseToken, Verb)> {
     Ok((LeaseToken { event: EventName::new(event)?, holder, entry, epoch }, verb))
 }
 
-pub(crate) fn write_answer(settled: &Result<Settled>) -> Bytes {
+pub(super) fn write_answer(settled: &Result<Settled>) -> Bytes {
     let answer = match settled {
         Ok(settled) => {
             let name =
@@ -115,7 +105,7 @@ pub(crate) fn write_answer(settled: &Result<Settled>) -> Bytes {
     serde_json::to_vec(&answer).unwrap_or_default().into()
 }
 
-pub(crate) fn read_answer(text: &[u8]) -> Result<Settled> {
+pub(super) fn read_answer(text: &[u8]) -> Result<Settled> {
     let broken = || Error::internal("another node's answer can't be read").with_effect(Effect::Unknown);
     match serde_json::from_slice(text).map_err(|_| broken())? {
         Answered::Settled(name) => {
@@ -149,7 +139,7 @@ mod tests {
             let token = LeaseToken { event, holder, entry: Bytes::from_static(&[0, 255]), epoch: 9 };
             for verb in &verbs {
                 let text = serde_json::to_vec(&Question::new(&token, verb)).unwrap();
-                assert_eq!(read_question(&text).unwrap(), (token.clone(), verb.clone()));
+                assert_eq!(read(&text).unwrap(), (token.clone(), verb.clone()));
             }
         }
     }
