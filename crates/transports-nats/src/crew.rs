@@ -19,7 +19,7 @@ pub(crate) use self::{
     seats::Wakes,
     state::State,
 };
-use crate::{api::ConsumerInfo, event::Event, link::Link, name, pull::again, records::Records};
+use crate::{api::ConsumerInfo, delivery::again, event::Event, link::Link, name, records::Records};
 
 mod admission;
 mod ending;

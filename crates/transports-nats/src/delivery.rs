@@ -1,7 +1,10 @@
-//! What the server says of a delivery, in the subject it is acked by.
+//! What the server says of a delivery, in the subject it is acked by, and what it is told there.
+
+use std::time::Duration;
 
 use async_nats::Subject;
 use busgate_core::Timestamp;
+use bytes::Bytes;
 
 /// Which message of a stream, and since when it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,21 @@ impl Delivered {
         let published = Timestamp::from_nanos(i64::try_from(nanos).ok()?);
         Some(Self { stamp: Stamp { sequence, published }, times, epoch, pending })
     }
+}
+
+/// Tells the server that a message is worked on.
+pub(crate) const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
+
+/// Tells the server that a message is done.
+pub(crate) const DONE: Bytes = Bytes::from_static(b"+ACK");
+
+/// Tells the server to deliver a message again after `delay`. At once is only for what has waited already (its lease), or
+/// was asked for: a nack without a word has its backoff, so that nothing comes back in a hot loop.
+pub(crate) fn again(delay: Duration) -> Bytes {
+    if delay.is_zero() {
+        return Bytes::from_static(b"-NAK");
+    }
+    format!(r#"-NAK {{"delay":{}}}"#, delay.as_nanos()).into()
 }
 
 #[cfg(test)]

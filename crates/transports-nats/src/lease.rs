@@ -14,9 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     crew::{Crew, Entry, Stand, Wakes, backoff},
-    delivery::{Delivered, Stamp},
-    error,
-    pull::{DONE, IN_PROGRESS, again},
+    delivery::{DONE, Delivered, IN_PROGRESS, Stamp, again},
     record::Record,
 };
 
@@ -307,8 +305,7 @@ impl Crew {
     async fn is_pending(&self, entry: &Entry) -> Result<bool> {
         let (stream, consumer) = (&self.event.stream, &self.consumer);
         let advisories = format!("$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED.{stream}.{consumer}");
-        let refused = |cause| error::away().with_source(cause);
-        let mut advisories = self.link.client.subscribe(advisories).await.map_err(refused)?;
+        let mut advisories = self.link.subscribe(advisories).await?;
         self.tell(&entry.reply, again(self.ack_wait())).await?;
         // It was said before the answer; only its way here may be longer.
         let said = async {

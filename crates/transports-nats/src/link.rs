@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, Request, RequestErrorKind, ServerAddr, Subject,
+    Client, ConnectErrorKind, Event, Request, RequestErrorKind, Subject, Subscriber,
     connection::State,
     jetstream::{Context, ContextBuilder},
 };
@@ -19,16 +19,9 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::{sync::watch, time::timeout};
 
-use crate::{
-    config::{Credentials, NatsConfig, Secret},
-    error,
-};
+use crate::{config::NatsConfig, error};
 
-/// How many commands may wait for the socket.
-const COMMANDS: usize = 16_384;
-
-/// How many deliveries may wait for their subscription; none asks for as many.
-const DELIVERIES: usize = 65_536;
+mod options;
 
 /// How many publishes may wait for their answer.
 const PUBLISHES: usize = 16_384;
@@ -54,7 +47,7 @@ impl Link {
     pub(crate) async fn connect(config: &NatsConfig) -> Result<Arc<Self>> {
         let (generation, _) = watch::channel(0);
         let changes = generation.clone();
-        let options = options(config).await?.event_callback(move |event| {
+        let options = options::of(config).await?.event_callback(move |event| {
             match event {
                 Event::Connected => changes.send_modify(|number| *number += 1),
                 Event::Disconnected => tracing::warn!("the nats server is gone"),
@@ -65,7 +58,7 @@ impl Link {
             }
             std::future::ready(())
         });
-        let servers = servers(config)?;
+        let servers = options::servers(config)?;
         let connected = timeout(config.connect_timeout, options.connect(servers)).await;
         let client = match connected {
             Ok(Ok(client)) => client,
@@ -137,6 +130,12 @@ impl Link {
         self.serial.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Hears what comes on a subject.
+    pub(crate) async fn subscribe(&self, subject: impl Into<Subject>) -> Result<Subscriber> {
+        let subscribed = self.client.subscribe(subject.into()).await;
+        subscribed.map_err(|cause| error::away().with_source(cause))
+    }
+
     /// Asks, and waits for the answer.
     pub(crate) async fn ask(&self, subject: Subject, payload: Bytes) -> Result<async_nats::Message> {
         self.check_connected()?;
@@ -176,71 +175,4 @@ impl Link {
         let sending = self.client.publish_with_reply(subject, reply, payload);
         self.is_connected() && sending.now_or_never().is_some_and(|sent| sent.is_ok())
     }
-}
-
-fn servers(config: &NatsConfig) -> Result<Vec<ServerAddr>> {
-    let scheme = if config.tls.required { "tls" } else { "nats" };
-    let address = |server: &String| {
-        let refused = |_| Error::invalid(format!("`{server}` is no address of a nats server"));
-        format!("{scheme}://{server}").parse().map_err(refused)
-    };
-    config.servers.iter().map(address).collect()
-}
-
-async fn options(config: &NatsConfig) -> Result<ConnectOptions> {
-    let mut options = ConnectOptions::new()
-        .name(&config.name)
-        .connection_timeout(config.connect_timeout)
-        .request_timeout(Some(config.request_timeout))
-        .client_capacity(COMMANDS)
-        .subscription_capacity(DELIVERIES)
-        .ping_interval(Duration::from_secs(10))
-        .reconnect_delay_callback(reconnect_delay);
-    if let Some(prefix) = &config.inbox_prefix {
-        options = options.custom_inbox_prefix(prefix);
-    }
-    options = match &config.credentials {
-        Credentials::None => options,
-        Credentials::Password { user, password } => {
-            options.user_and_password(user.clone(), read(password).await?)
-        }
-        Credentials::Token(token) => options.token(read(token).await?),
-        Credentials::NKey(seed) => options.nkey(read(seed).await?),
-        Credentials::File(path) => {
-            let refused = |cause| unreadable(path.display(), cause);
-            options.credentials_file(path).await.map_err(refused)?
-        }
-    };
-    let tls = &config.tls;
-    if let Some(authority) = &tls.ca {
-        options = options.add_root_certificates(authority.clone());
-    }
-    if let Some((certificate, key)) = &tls.identity {
-        options = options.add_client_certificate(certificate.clone(), key.clone());
-    }
-    if tls.first {
-        options = options.tls_first();
-    }
-    Ok(options.require_tls(tls.required))
-}
-
-/// Soon at first, then every two seconds: a server that restarts is found again quickly.
-fn reconnect_delay(attempts: usize) -> Duration {
-    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(5);
-    Duration::from_millis(50 << doublings).min(Duration::from_secs(2))
-}
-
-async fn read(secret: &Secret) -> Result<String> {
-    match secret {
-        Secret::Text(text) => Ok(text.clone()),
-        Secret::File(path) => {
-            let text = tokio::fs::read_to_string(path).await;
-            let text = text.map_err(|cause| unreadable(path.display(), cause))?;
-            Ok(text.lines().next().unwrap_or_default().trim().to_owned())
-        }
-    }
-}
-
-fn unreadable(path: impl fmt::Display, cause: std::io::Error) -> Error {
-    Error::invalid(format!("`{path}` can't be read: {}", cause.kind())).with_source(cause)
 }

@@ -8,9 +8,10 @@ use tokio::time::timeout;
 
 use crate::{
     api::StreamConfig,
+    delivery::DONE,
     error,
     node::Node,
-    pull::{DONE, Heard, Puller},
+    pull::{Heard, Puller},
     stream,
 };
 

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::{Message, Subject, Subscriber};
 use busgate_core::{Error, Result};
-use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
@@ -58,8 +57,7 @@ impl Puller {
     pub(crate) async fn open(link: &Arc<Link>, stream: &str, consumer: &str) -> Result<Self> {
         link.check()?;
         let inbox = Subject::from(link.client.new_inbox());
-        let away = |cause| error::away().with_source(cause);
-        let subscriber = link.client.subscribe(inbox.clone()).await.map_err(away)?;
+        let subscriber = link.subscribe(inbox.clone()).await?;
         let subject = format!("{}.CONSUMER.MSG.NEXT.{stream}.{consumer}", link.api()).into();
         let link = Arc::clone(link);
         Ok(Self { link, subject, inbox, subscriber, outstanding: 0, heard: Instant::now(), unheard: None })
@@ -167,19 +165,4 @@ impl Puller {
         let _ = tokio::time::timeout(SILENCE, rest).await;
         late
     }
-}
-
-/// Tells the server that a message is worked on.
-pub(crate) const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
-
-/// Tells the server that a message is done.
-pub(crate) const DONE: Bytes = Bytes::from_static(b"+ACK");
-
-/// Tells the server to deliver a message again after `delay`. At once is only for what has waited already (its lease), or
-/// was asked for: a nack without a word has its backoff, so that nothing comes back in a hot loop.
-pub(crate) fn again(delay: Duration) -> Bytes {
-    if delay.is_zero() {
-        return Bytes::from_static(b"-NAK");
-    }
-    format!(r#"-NAK {{"delay":{}}}"#, delay.as_nanos()).into()
 }

@@ -6,7 +6,7 @@ use busgate_core::Result;
 
 use super::{Crew, Entry, Stand, Wakes, state::Admission};
 use crate::{
-    pull::{DONE, again},
+    delivery::{DONE, again},
     record::Record,
 };
 

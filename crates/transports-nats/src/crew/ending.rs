@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use busgate_core::Result;
 
 use super::{Crew, Entry, Stand, Wakes};
-use crate::{pull::again, record::Record};
+use crate::{delivery::again, record::Record};
 
 /// When to try again where the server could not be told.
 const LATER: Duration = Duration::from_millis(500);

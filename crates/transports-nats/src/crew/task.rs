@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     codec,
-    delivery::Delivered,
+    delivery::{Delivered, IN_PROGRESS},
     event::End,
     name,
-    pull::{Heard, IN_PROGRESS, Puller},
+    pull::{Heard, Puller},
 };
 
 /// How long to wait after a fault.

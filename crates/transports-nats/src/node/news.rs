@@ -8,10 +8,7 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::Node;
-use crate::{
-    error,
-    event::{End, Event},
-};
+use crate::event::{End, Event};
 
 /// To all nodes, as JSON: they may be of different versions.
 #[derive(Debug, Deserialize, Serialize)]
@@ -25,8 +22,7 @@ enum News {
 
 impl Node {
     pub(super) async fn hear_news(self: &Arc<Self>) -> Result<()> {
-        let refused = |cause| error::away().with_source(cause);
-        let news = self.link.client.subscribe(self.news()).await.map_err(refused)?;
+        let news = self.link.subscribe(self.news()).await?;
         self.tasks.spawn(follow(Arc::downgrade(self), news));
         Ok(())
     }

@@ -20,8 +20,7 @@ const NODE_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Node {
     pub(super) async fn hear_questions(self: &Arc<Self>) -> Result<()> {
-        let refused = |cause| error::away().with_source(cause);
-        let questions = self.link.client.subscribe(self.subject_of(self.owner)).await.map_err(refused)?;
+        let questions = self.link.subscribe(self.subject_of(self.owner)).await?;
         self.tasks.spawn(answer(Arc::downgrade(self), questions));
         Ok(())
     }
