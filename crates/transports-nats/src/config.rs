@@ -1,9 +1,13 @@
 //! Where the server is, who we are there, and what our streams are like; from a URL.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use busgate_core::{Capabilities, Clock, Error, EventConfig, EventName, Fencing, Result, SystemClock};
+use busgate_core::{Clock, Error, EventConfig, EventName, Result, SystemClock};
 
+pub use self::credentials::{Credentials, Secret};
+
+mod capabilities;
+mod credentials;
 mod url;
 
 /// How long the first connection may take unless told otherwise.
@@ -14,54 +18,6 @@ pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many deliveries a group may have open or held back unless told otherwise.
 pub const DEFAULT_MAX_ACK_PENDING: i64 = 65_536;
-
-/// How a client shows who it is.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub enum Credentials {
-    /// It does not.
-    #[default]
-    None,
-    /// A user with a password.
-    Password {
-        /// The user.
-        user: String,
-        /// The password.
-        password: Secret,
-    },
-    /// A token.
-    Token(Secret),
-    /// An nkey, by its seed.
-    NKey(Secret),
-    /// The credentials file of an operator's user: a JWT with its nkey.
-    File(PathBuf),
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("None"),
-            Self::Password { user, .. } => write!(f, "Password({user})"),
-            Self::Token(_) => f.write_str("Token"),
-            Self::NKey(_) => f.write_str("NKey"),
-            Self::File(path) => write!(f, "File({})", path.display()),
-        }
-    }
-}
-
-/// A secret, or the file it is in.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Secret {
-    /// Itself.
-    Text(String),
-    /// The first line of this file.
-    File(PathBuf),
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
 
 /// Where streams keep their messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,49 +120,6 @@ impl NatsConfig {
         }
     }
 
-    /// What a transport with this configuration can do.
-    #[must_use]
-    pub const fn capabilities(&self) -> Capabilities {
-        if self.core { Self::CORE } else { self.jetstream() }
-    }
-
-    const fn jetstream(&self) -> Capabilities {
-        Capabilities {
-            durable: matches!(self.storage, Storage::File),
-            replay: true,
-            replay_from_time: true,
-            worker_pool: true,
-            redelivery: true,
-            delayed_requeue: true,
-            extend: true,
-            ordered: true,
-            ordered_keys: false,
-            dedup: true,
-            resume: true,
-            any_node_settle: true,
-            fenced: Fencing::LeaseClock,
-            dead_letters: false,
-        }
-    }
-
-    /// Of core subjects.
-    const CORE: Capabilities = Capabilities {
-        durable: false,
-        replay: false,
-        replay_from_time: false,
-        worker_pool: false,
-        redelivery: false,
-        delayed_requeue: false,
-        extend: false,
-        ordered: true,
-        ordered_keys: false,
-        dedup: false,
-        resume: false,
-        any_node_settle: false,
-        fenced: Fencing::None,
-        dead_letters: false,
-    };
-
     /// Checks what the fields say together.
     ///
     /// # Errors
@@ -260,13 +173,5 @@ impl fmt::Display for NatsConfig {
             (false, false) => "nats",
         };
         write!(f, "{scheme}://{}", self.servers.join(","))
-    }
-}
-
-impl FromStr for NatsConfig {
-    type Err = Error;
-
-    fn from_str(url: &str) -> Result<Self> {
-        url::parse(url)
     }
 }

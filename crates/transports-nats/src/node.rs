@@ -15,6 +15,7 @@ use crate::{catalog::Catalog, config::NatsConfig, event::End, link::Link, name, 
 mod crews;
 mod joining;
 mod news;
+mod publishing;
 mod question;
 mod settling;
 

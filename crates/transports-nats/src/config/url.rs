@@ -1,5 +1,7 @@
 //! The URL of a transport, read option by option.
 
+use std::str::FromStr;
+
 use busgate_core::{
     Error, EventName, Result,
     url::{UrlOption, percent_decoded},
@@ -21,7 +23,15 @@ struct Pending {
     api: Option<&'static str>,
 }
 
-pub(super) fn parse(url: &str) -> Result<NatsConfig> {
+impl FromStr for NatsConfig {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
+        parse(url)
+    }
+}
+
+fn parse(url: &str) -> Result<NatsConfig> {
     let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
     let (core, tls) = match scheme {
         "nats" => (false, false),

@@ -3,12 +3,11 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use async_nats::Subscriber;
-use busgate_core::{Delivery, EventName, Gap, Item, Position, Result, Tasks, Timestamp};
+use busgate_core::{Clock, Delivery, EventName, Gap, Item, Position, Result, Tasks, Timestamp};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::Shared;
 use crate::{codec, delivery::Stamp, error, event::End};
 
 /// How many messages wait for a subscriber that is slow, beyond its window.
@@ -45,11 +44,11 @@ impl Tail {
         mut subscriber: Subscriber,
         ending: watch::Receiver<Option<End>>,
         window: usize,
-        shared: &Shared,
+        clock: Arc<dyn Clock>,
         tasks: &Tasks,
     ) -> Self {
         let waiting = Arc::new(Waiting::default());
-        let (filled, clock) = (Arc::clone(&waiting), Arc::clone(&shared.config.clock));
+        let filled = Arc::clone(&waiting);
         let task = tasks.spawn(async move {
             let mut number = 0;
             while let Some(message) = subscriber.next().await {
