@@ -1,19 +1,16 @@
 //! What the transport can be told, from a URL.
 
 mod query;
+mod security;
+pub(crate) mod topic;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use busgate_core::{
-    Capabilities, Clock, DEFAULT_DEDUP_WINDOW, DEFAULT_MAX_IDS, Error, EventConfig, EventName, Fencing,
-    Result, SystemClock,
+    Capabilities, Clock, DEFAULT_DEDUP_WINDOW, DEFAULT_MAX_IDS, EventConfig, EventName, Fencing, SystemClock,
 };
 
-/// The port of a host that names none.
-const DEFAULT_PORT: u16 = 9092;
-
-/// The longest name of a topic.
-pub(crate) const MAX_TOPIC_BYTES: usize = 249;
+pub use self::security::{Mechanism, Sasl, Tls};
 
 /// When the broker says that it has a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,60 +50,6 @@ pub enum Deduplication {
     /// Before an id is taken for new, all that is written by then is looked at: one more question to the broker for
     /// each publish, shared by those that wait.
     Strict,
-}
-
-/// How a password is proven.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mechanism {
-    /// It is sent as it is: only over TLS, or where the network is trusted.
-    Plain,
-    /// SCRAM with SHA-256.
-    ScramSha256,
-    /// SCRAM with SHA-512.
-    ScramSha512,
-}
-
-impl Mechanism {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::ScramSha512 => "SCRAM-SHA-512",
-        }
-    }
-}
-
-/// Who the gateway is to the broker.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Sasl {
-    /// How the password is proven.
-    pub mechanism: Mechanism,
-    /// The user.
-    pub user: String,
-    /// The password.
-    pub password: String,
-}
-
-impl fmt::Debug for Sasl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sasl")
-            .field("mechanism", &self.mechanism)
-            .field("user", &self.user)
-            .finish_non_exhaustive()
-    }
-}
-
-/// How the connection is encrypted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// The certificates of who signs the broker's; the system's without one.
-    pub ca: Option<PathBuf>,
-    /// The certificate of the gateway.
-    pub cert: Option<PathBuf>,
-    /// The key of that certificate.
-    pub key: Option<PathBuf>,
-    /// Whether the broker's certificate may be of another host: `tls_verify=ca`.
-    pub any_host: bool,
 }
 
 /// The configuration of the transport, from `kafka://host:port[,host:port…][/]?option=value&…`.
@@ -217,32 +160,6 @@ impl KafkaConfig {
         }
     }
 
-    /// The topic of an event. What makes it another than the event's name, or too long, is in the registry.
-    #[must_use]
-    pub(crate) fn topic(&self, event: &EventName) -> String {
-        self.maps.get(event).cloned().unwrap_or_else(|| format!("{}{event}", self.prefix))
-    }
-
-    /// The event of a topic, if it can be one's by its name.
-    #[must_use]
-    pub(crate) fn event(&self, topic: &str) -> Option<EventName> {
-        if let Some((event, _)) = self.maps.iter().find(|(_, mapped)| *mapped == topic) {
-            return Some(event.clone());
-        }
-        let name = topic.strip_prefix(&self.prefix)?;
-        // What the broker and its tools keep for themselves begins like this, and so do topics of ours.
-        if topic.starts_with("__") || name.starts_with(OWN_TOPICS) {
-            return None;
-        }
-        EventName::new(name).ok()
-    }
-
-    /// The name of a topic of ours.
-    #[must_use]
-    pub(crate) fn own_topic(&self, name: &str) -> String {
-        format!("{}{OWN_TOPICS}{name}", self.prefix)
-    }
-
     /// What holds for an event that was registered with `asked`.
     #[must_use]
     pub(crate) fn effective(&self, asked: &EventConfig) -> EventConfig {
@@ -252,17 +169,6 @@ impl KafkaConfig {
             retention_bytes: asked.retention_bytes.or(self.defaults.retention_bytes),
             retention_messages: asked.retention_messages.or(self.defaults.retention_messages),
         }
-    }
-}
-
-/// What the names of topics of ours begin with, after the prefix.
-pub(crate) const OWN_TOPICS: &str = "_busgate.";
-
-impl FromStr for KafkaConfig {
-    type Err = Error;
-
-    fn from_str(url: &str) -> Result<Self> {
-        query::parse(url)
     }
 }
 

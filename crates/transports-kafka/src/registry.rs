@@ -15,7 +15,7 @@ use tokio::{
 use self::{record::Registration, view::View};
 use crate::{
     admin::Plan,
-    config::MAX_TOPIC_BYTES,
+    config::topic,
     error,
     event::Event,
     producer::Draft,
@@ -287,21 +287,17 @@ impl Registry {
         name: &EventName,
         asked: &EventConfig,
     ) -> Result<(String, bool)> {
-        let wanted = shared.config.topic(name);
+        let wanted = topic::fitting(shared.config.topic(name));
         let partitions = shared.config.partitions;
         let config = shared.config.effective(asked);
         let mut plan = Plan { name: wanted, partitions, config: view::settings(&config, partitions) };
-        if plan.name.len() > MAX_TOPIC_BYTES {
-            plan.name = apart(&plan.name);
-        }
         let refused = match shared.admin.create(&plan).await {
             Ok(is_new) => return Ok((plan.name, is_new)),
             Err(error) if error.kind() == ErrorKind::Unsupported => error,
             Err(error) => return Err(error),
         };
         // To Kafka, names that differ only in dots and underscores are one.
-        let other = apart(&plan.name);
-        plan.name = other;
+        plan.name = topic::apart(&plan.name);
         let is_new = shared.admin.create(&plan).await.map_err(|_| refused)?;
         Ok((plan.name, is_new))
     }
@@ -332,25 +328,4 @@ fn agreed(event: &Event, asked: &EventConfig) -> Result<()> {
     }
     let text = format!("event `{}` is registered with another configuration", event.name);
     Err(Error::new(ErrorKind::Exists, text))
-}
-
-/// Another name for a topic whose own can't be had: the registration tells which.
-pub(crate) fn apart(name: &str) -> String {
-    let check = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let end = name.floor_char_boundary(MAX_TOPIC_BYTES - 17);
-    format!("{}-{check:016x}", name.get(..end).unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_name_fits_and_is_another() {
-        let long = "a".repeat(300);
-        assert!(apart(&long).len() <= MAX_TOPIC_BYTES);
-        assert_ne!(apart("a.b").replace('.', "_"), apart("a_b"));
-    }
 }

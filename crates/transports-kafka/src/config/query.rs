@@ -1,18 +1,18 @@
 //! The URL, part by part.
 
-use std::{fs, path::PathBuf};
+mod security;
 
-use busgate_core::{
-    Error, EventName, Result,
-    url::{UrlOption, percent_decoded},
-};
+use std::str::FromStr;
 
-use super::{
-    Acks, DEFAULT_PORT, Deduplication, GroupProtocol, KafkaConfig, MAX_TOPIC_BYTES, Mechanism, Sasl, Tls,
-    Unkeyed,
-};
+use busgate_core::{Error, EventName, Result, url::UrlOption};
 
-/// Every option but `map.<event>` and `client.<key>`, for whoever wrote another one.
+use self::security::Security;
+use super::{Acks, Deduplication, GroupProtocol, KafkaConfig, Unkeyed, topic};
+
+/// The port of a host that names none.
+const DEFAULT_PORT: u16 = 9092;
+
+/// Every option, for whoever wrote another one.
 const OPTIONS: &str = "prefix, security, sasl, user, password, password_file, tls_ca, tls_cert, tls_key, tls_verify, \
     acks, linger_ms, compression, partitions, replication, min_insync_replicas, group_protocol, unkeyed, dedup, timeout, \
     connect_timeout, dedup_window, max_dedup_ids, retention_age, retention_bytes, tail_messages, tail_bytes, \
@@ -44,43 +44,33 @@ const RESERVED: [&str; 22] = [
     "message.timeout.ms",
 ];
 
-/// What is said of the connection's security, before it is known to fit together.
-#[derive(Default)]
-struct Security {
-    tls: Option<bool>,
-    files: Tls,
-    has_files: bool,
-    mechanism: Option<Mechanism>,
-    user: Option<String>,
-    password: Option<String>,
-}
+impl FromStr for KafkaConfig {
+    type Err = Error;
 
-pub(super) fn parse(url: &str) -> Result<KafkaConfig> {
-    // The URL may have a password in it: it is not repeated.
-    let rest = url
-        .strip_prefix("kafka://")
-        .ok_or_else(|| Error::invalid("the transport must begin with `kafka://`"))?;
-    let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let authority = authority.trim_end_matches('/');
-    let (login, hosts) =
-        authority.rsplit_once('@').map_or((None, authority), |(login, hosts)| (Some(login), hosts));
-    let mut config = KafkaConfig::new(servers(hosts)?);
-    let mut security = Security::default();
-    if let Some(login) = login {
-        let (user, password) = login.split_once(':').map_or((login, None), |(user, word)| (user, Some(word)));
-        security.user = Some(percent_decoded("the user of the URL", user)?);
-        security.password =
-            password.map(|word| percent_decoded("the password of the URL", word)).transpose()?;
-    }
-    for option in UrlOption::all(query) {
-        let option = option?;
-        if !security.set(&option)? {
-            set(&mut config, &option)?;
+    fn from_str(url: &str) -> Result<Self> {
+        // The URL may have a password in it: it is not repeated.
+        let rest = url
+            .strip_prefix("kafka://")
+            .ok_or_else(|| Error::invalid("the transport must begin with `kafka://`"))?;
+        let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let authority = authority.trim_end_matches('/');
+        let (login, hosts) =
+            authority.rsplit_once('@').map_or((None, authority), |(login, hosts)| (Some(login), hosts));
+        let mut config = Self::new(servers(hosts)?);
+        let mut security = Security::default();
+        if let Some(login) = login {
+            security.log_in(login)?;
         }
+        for option in UrlOption::all(query) {
+            let option = option?;
+            if !security.set(&option)? {
+                set(&mut config, &option)?;
+            }
+        }
+        (config.tls, config.sasl) = security.finish()?;
+        check(&config)?;
+        Ok(config)
     }
-    security.apply(&mut config)?;
-    check(&config)?;
-    Ok(config)
 }
 
 /// The brokers, each with a port.
@@ -100,69 +90,6 @@ fn servers(hosts: &str) -> Result<String> {
         ));
     }
     Ok(hosts.split(',').map(server).collect::<Result<Vec<_>>>()?.join(","))
-}
-
-impl Security {
-    /// Takes an option in, if it is one of these.
-    fn set(&mut self, option: &UrlOption) -> Result<bool> {
-        match option.name() {
-            "security" => self.tls = Some(option.choice(&[("plaintext", false), ("tls", true)])?),
-            "sasl" => {
-                let choices = [
-                    ("plain", Mechanism::Plain),
-                    ("scram-sha-256", Mechanism::ScramSha256),
-                    ("scram-sha-512", Mechanism::ScramSha512),
-                ];
-                self.mechanism = Some(option.choice(&choices)?);
-            }
-            "user" => once(option, &mut self.user, option.text().to_owned())?,
-            "password" => once(option, &mut self.password, option.text().to_owned())?,
-            "password_file" => {
-                let secret = option.secret(fs::read_to_string(option.text()))?;
-                once(option, &mut self.password, secret)?;
-            }
-            "tls_ca" => self.file(option.text(), |tls| &mut tls.ca),
-            "tls_cert" => self.file(option.text(), |tls| &mut tls.cert),
-            "tls_key" => self.file(option.text(), |tls| &mut tls.key),
-            "tls_verify" => {
-                self.files.any_host = option.choice(&[("full", false), ("ca", true)])?;
-                self.has_files = true;
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn file(&mut self, path: &str, field: impl FnOnce(&mut Tls) -> &mut Option<PathBuf>) {
-        *field(&mut self.files) = Some(path.into());
-        self.has_files = true;
-    }
-
-    fn apply(self, config: &mut KafkaConfig) -> Result<()> {
-        if self.tls == Some(false) && self.has_files {
-            return Err(Error::invalid("transport options `tls_…` need `security=tls`"));
-        }
-        if self.files.cert.is_some() != self.files.key.is_some() {
-            return Err(Error::invalid("transport options `tls_cert` and `tls_key` go together"));
-        }
-        config.tls = (self.tls == Some(true) || self.has_files).then_some(self.files);
-        config.sasl = match (self.mechanism, self.user, self.password) {
-            (None, None, None) => None,
-            (mechanism, Some(user), Some(password)) => {
-                Some(Sasl { mechanism: mechanism.unwrap_or(Mechanism::Plain), user, password })
-            }
-            _ => return Err(Error::invalid("transport options `sasl`, `user` and `password` go together")),
-        };
-        Ok(())
-    }
-}
-
-fn once(option: &UrlOption, field: &mut Option<String>, value: String) -> Result<()> {
-    if field.is_some() {
-        return Err(option.refused("said once, whether here or before the host"));
-    }
-    *field = Some(value);
-    Ok(())
 }
 
 fn set(config: &mut KafkaConfig, option: &UrlOption) -> Result<()> {
@@ -209,7 +136,7 @@ fn set_named(config: &mut KafkaConfig, option: &UrlOption) -> Result<()> {
     let (key, value) = (option.name(), option.text());
     if let Some(event) = key.strip_prefix("map.") {
         let event = EventName::new(event)?;
-        check_topic(value)?;
+        topic::check(value)?;
         if config.maps.values().any(|topic| topic == value) {
             return Err(Error::invalid(format!(
                 "transport option `{key}`: topic `{value}` is mapped already"
@@ -234,19 +161,12 @@ fn check(config: &KafkaConfig) -> Result<()> {
         return Err(Error::invalid("transport option `prefix` must have at most 100 bytes"));
     }
     if !config.prefix.is_empty() {
-        check_topic(&config.prefix)?;
+        topic::check(&config.prefix)?;
     }
     if config.acks == Acks::Leader && config.min_insync_replicas.is_some() {
         return Err(Error::invalid("transport option `min_insync_replicas` says nothing with `acks=1`"));
     }
     config.defaults.validate()
-}
-
-fn check_topic(name: &str) -> Result<()> {
-    let good = !name.is_empty()
-        && name.len() <= MAX_TOPIC_BYTES
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    good.then_some(()).ok_or_else(|| Error::invalid(format!("`{name}` can't be the name of a kafka topic")))
 }
 
 #[cfg(test)]
@@ -289,15 +209,6 @@ mod tests {
         assert_eq!(read("kafka://h?min_insync_replicas=2").min_insync_replicas, Some(2));
         assert_eq!(config.dedup, Deduplication::Strict);
         assert!(!config.capabilities().ordered);
-    }
-
-    #[test]
-    fn a_login_is_read_and_never_shown() {
-        let config = read("kafka://us%40er:s%3Acret@h:1?security=tls&sasl=scram-sha-512");
-        let sasl = config.sasl.clone().unwrap();
-        assert_eq!((sasl.user.as_str(), sasl.password.as_str()), ("us@er", "s:cret"));
-        assert_eq!((sasl.mechanism, config.tls.is_some()), (Mechanism::ScramSha512, true));
-        assert!(!format!("{config} {config:?}").contains("cret"));
     }
 
     #[test]

@@ -8,11 +8,10 @@ use tokio::sync::OnceCell;
 use super::{Entry, record};
 use crate::{
     admin::Plan,
-    config::{KafkaConfig, MAX_TOPIC_BYTES},
+    config::{KafkaConfig, topic},
     event::Event,
     producer::Draft,
     reader::Limit,
-    registry::apart,
     shared::Shared,
 };
 
@@ -160,8 +159,7 @@ impl Store {
 
 /// The name of the topic.
 pub(crate) fn held_topic(config: &KafkaConfig, event: &Event) -> String {
-    let name = config.own_topic(&format!("{TOPIC}{}", event.topic));
-    if name.len() > MAX_TOPIC_BYTES { apart(&name) } else { name }
+    topic::fitting(config.own_topic(&format!("{TOPIC}{}", event.topic)))
 }
 
 /// A message of which nothing is known but that it is not finished.
