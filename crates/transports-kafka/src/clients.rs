@@ -1,92 +1,21 @@
 //! How clients of librdkafka are made: one place for every setting.
 
+mod context;
+
 use std::sync::Arc;
 
 use busgate_core::{Error, Result};
-use parking_lot::Mutex;
 use rdkafka::{
-    ClientConfig, ClientContext,
+    ClientConfig,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
-    consumer::ConsumerContext,
     error::KafkaError,
-    types::RDKafkaErrorCode as Code,
 };
 
+pub(crate) use self::context::Context;
 use crate::{
     config::{Acks, Deduplication, KafkaConfig},
     error,
 };
-
-/// Makes clients.
-#[derive(Debug)]
-pub(crate) struct Clients {
-    base: ClientConfig,
-    config: Arc<KafkaConfig>,
-    context: Context,
-}
-
-/// What clients tell beside their answers: it goes to the log, and what can't be waited out is kept.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Context {
-    refusal: Arc<Mutex<Option<Code>>>,
-    trouble: Arc<Mutex<Option<String>>>,
-}
-
-/// How much is kept of what a client tells.
-const MAX_TROUBLE: usize = 300;
-
-impl Context {
-    /// Why the broker refuses the connection, if it last did.
-    pub(crate) fn refusal(&self) -> Option<Code> {
-        *self.refusal.lock()
-    }
-
-    /// What last kept a client from reaching a broker, in the words of librdkafka.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().clone()
-    }
-
-    fn note(&self, code: Code, reason: &str) {
-        if matches!(code, Code::BrokerTransportFailure | Code::Resolve | Code::SSL) {
-            // How long it took, and how often it was told, is of no interest.
-            let told = reason.split(" (after ").next().unwrap_or(reason);
-            *self.trouble.lock() = Some(told.chars().take(MAX_TROUBLE).collect());
-        }
-        let refused = matches!(
-            code,
-            Code::Authentication
-                | Code::SaslAuthenticationFailed
-                | Code::UnsupportedSASLMechanism
-                | Code::SSL
-        );
-        if refused {
-            *self.refusal.lock() = Some(code);
-        }
-    }
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
-                tracing::debug!(facility, message, "librdkafka");
-            }
-            // A broker that is away is told on every attempt: whoever waits for it gets the error.
-            _ => tracing::warn!(facility, message, "librdkafka"),
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(code) = error.rdkafka_error_code() {
-            self.note(code, reason);
-        }
-        tracing::debug!(%error, reason, "a client of kafka has trouble");
-    }
-
-    fn stats_raw(&self, _: &[u8]) {}
-}
-
-impl ConsumerContext for Context {}
 
 /// How long a fetch of what grows waits for something new. A topic that is taken on waits for the fetch that is on its
 /// way, so this is how long that takes at most, where nothing else comes.
@@ -96,6 +25,14 @@ const FOLLOW_WAIT_MS: u32 = 50;
 /// another node takes longer, and the broker is not asked once for every batch.
 const LEARN_WAIT_MS: u32 = 10;
 const LEARN_BYTES: &str = "1000000";
+
+/// Makes clients.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    base: ClientConfig,
+    config: Arc<KafkaConfig>,
+    context: Context,
+}
 
 impl Clients {
     pub(crate) fn new(config: &Arc<KafkaConfig>) -> Self {
@@ -197,7 +134,8 @@ impl Clients {
         settings.create_with_context(self.context()).map_err(refused)
     }
 
-    fn unless_asked(&self, settings: &mut ClientConfig, key: &str, value: &str) {
+    /// Makes a setting, unless the configuration has made it.
+    pub(crate) fn unless_asked(&self, settings: &mut ClientConfig, key: &str, value: &str) {
         if !self.config.client.contains_key(key) {
             settings.set(key, value);
         }

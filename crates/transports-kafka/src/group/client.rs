@@ -1,118 +1,45 @@
-//! The consumer of one group on this node, and what librdkafka tells beside messages.
+//! The consumer of one group on this node.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+mod fault;
+mod protocol;
+mod rebalance;
 
-use busgate_core::{Error, Result};
+use std::{fmt, sync::Arc, time::Duration};
+
+use busgate_core::Result;
 use parking_lot::Mutex;
 use rdkafka::{
-    ClientContext, Message as _, TopicPartitionList,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
-    consumer::{
-        BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol,
-        base_consumer::PartitionQueue,
-    },
+    Message as _, TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{CommitMode, Consumer as _, base_consumer::PartitionQueue},
     error::{KafkaError, KafkaResult},
-    topic_partition_list::Offset,
-    types::{RDKafkaErrorCode as Code, RDKafkaRespErr},
-};
-use tokio::sync::Notify;
-
-use crate::{
-    clients::{Context, refused},
-    config::{GroupProtocol, KafkaConfig},
-    error,
-    offsets::Commit,
-    shared::Shared,
+    topic_partition_list::{Offset, TopicPartitionListElem},
 };
 
-/// A consumer with its callbacks.
-type Consumer = BaseConsumer<Signals>;
+pub(super) use self::{
+    fault::{Fatal, fatal, may_pass},
+    protocol::protocol,
+    rebalance::{Inbox, Signal},
+};
+use self::{
+    protocol::settings_of,
+    rebalance::{Consumer, Signals, give, take},
+};
+use crate::{clients::refused, config::GroupProtocol, error, offsets::Commit, shared::Shared};
+
+/// How long a fetch waits for something new: the broker answers as soon as there is. A partition whose queue here is full
+/// is left out of a fetch, and is asked for again only after it: so one that is behind must not wait long for the idle.
+const FETCH_WAIT_MS: u32 = 50;
 
 /// The messages of one partition.
 pub(super) type Queue = PartitionQueue<Signals>;
 
-/// What librdkafka tells.
+/// What a group has committed of a partition.
 #[derive(Debug)]
-pub(super) enum Signal {
-    /// These partitions are to be read here.
-    Assigned(Vec<i32>),
-    /// These are not any more; when they are lost, another member may have them by now.
-    Revoked { partitions: Vec<i32>, lost: bool },
-}
-
-/// Where signals are kept until the pump looks.
-#[derive(Debug, Default)]
-pub(super) struct Inbox {
-    signals: Mutex<VecDeque<Signal>>,
-    /// Told when there may be something to do.
-    pub(super) wake: Notify,
-    is_closing: AtomicBool,
-}
-
-/// The callbacks.
-pub(super) struct Signals {
-    context: Context,
-    inbox: Arc<Inbox>,
-}
-
-impl Inbox {
-    pub(super) fn pop(&self) -> Option<Signal> {
-        self.signals.lock().pop_front()
-    }
-
-    /// Another consumer may be made.
-    pub(super) fn reopen(&self) {
-        self.is_closing.store(false, Ordering::Release);
-    }
-
-    fn push(&self, signal: Signal) {
-        self.signals.lock().push_back(signal);
-        self.wake.notify_one();
-    }
-
-    fn len(&self) -> usize {
-        self.signals.lock().len()
-    }
-}
-
-impl ClientContext for Signals {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.context.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.context.error(error, reason);
-    }
-
-    fn stats_raw(&self, _: &[u8]) {}
-}
-
-impl ConsumerContext for Signals {
-    /// Nothing is given or taken here: the pump does it, in its time.
-    fn rebalance(&self, consumer: &Consumer, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let partitions = list.elements().iter().map(|element| element.partition()).collect();
-        let is_assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        if self.inbox.is_closing.load(Ordering::Acquire) {
-            // Nobody looks any more, and the consumer can't end before it is told.
-            let told = if is_assigned { give(consumer, list) } else { take(consumer, list) };
-            if let Err(error) = told {
-                tracing::debug!(%error, "a rebalance at the end failed");
-            }
-            return;
-        }
-        self.inbox.push(if is_assigned {
-            Signal::Assigned(partitions)
-        } else {
-            Signal::Revoked { partitions, lost: consumer.assignment_lost() }
-        });
-    }
+pub(super) struct Committed {
+    pub(super) partition: i32,
+    pub(super) offset: Option<u64>,
+    pub(super) metadata: String,
 }
 
 /// The consumer. It must be dropped where blocking is fine: it leaves its group then.
@@ -135,19 +62,13 @@ impl Client {
         (group, topic): (&str, &str),
         inbox: &Arc<Inbox>,
     ) -> Result<Self> {
-        let config = &shared.config;
         let mut settings = shared.clients.reader(FETCH_WAIT_MS);
         settings.set("group.id", group);
-        let mut set = |key: &str, value: &str| {
-            if !config.client.contains_key(key) {
-                settings.set(key, value);
-            }
-        };
-        for (key, value) in settings_of(protocol) {
-            set(key, value);
+        let refresh = ("topic.metadata.refresh.interval.ms", "30000");
+        for (key, value) in settings_of(protocol).iter().copied().chain([refresh]) {
+            shared.clients.unless_asked(&mut settings, key, value);
         }
-        set("topic.metadata.refresh.interval.ms", "30000");
-        let signals = Signals { context: shared.clients.context(), inbox: Arc::clone(inbox) };
+        let signals = Signals::new(shared.clients.context(), Arc::clone(inbox));
         let mut consumer = Consumer::from_config_and_context(&settings, signals).map_err(refused)?;
         let told = Arc::clone(inbox);
         consumer.set_nonempty_callback(move || told.wake.notify_one());
@@ -166,7 +87,7 @@ impl Client {
         let mut idle = 0;
         while idle < 2 {
             let before = self.inbox.len();
-            match self.consumer.poll(std::time::Duration::ZERO) {
+            match self.consumer.poll(Duration::ZERO) {
                 Some(Err(error)) => return Some(error),
                 // It was on its way before its partition had a queue of its own: it is fetched again.
                 Some(Ok(record)) => {
@@ -188,7 +109,7 @@ impl Client {
         let list = self.list(partitions.iter().map(|partition| (*partition, Offset::Invalid)))?;
         let found = self.consumer.committed_offsets(list, shared.config.timeout);
         let found = found.map_err(|error| error::failed(what, error))?;
-        let read = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        let read = |element: TopicPartitionListElem<'_>| {
             element.error().map_err(|error| error::failed(what, error))?;
             let offset = match element.offset() {
                 Offset::Offset(offset) => u64::try_from(offset).ok(),
@@ -234,7 +155,7 @@ impl Client {
     /// Goes on reading a partition at this offset.
     pub(super) fn seek(&self, partition: i32, offset: u64) -> Result<()> {
         let to = Offset::Offset(offset.cast_signed());
-        let sought = self.consumer.seek(&self.topic, partition, to, std::time::Duration::ZERO);
+        let sought = self.consumer.seek(&self.topic, partition, to, Duration::ZERO);
         sought.map_err(|error| error::failed("a partition can't be read on", error))
     }
 
@@ -261,7 +182,7 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.inbox.is_closing.store(true, Ordering::Release);
+        self.inbox.close();
         let mut open: Vec<_> = self.pending.lock().take().into_iter().collect();
         while let Some(signal) = self.inbox.pop() {
             match signal {
@@ -283,84 +204,4 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("topic", &self.topic).finish_non_exhaustive()
     }
-}
-
-/// What a group has committed of a partition.
-#[derive(Debug)]
-pub(super) struct Committed {
-    pub(super) partition: i32,
-    pub(super) offset: Option<u64>,
-    pub(super) metadata: String,
-}
-
-/// Whether a commit that failed like this can be tried again by the same member.
-pub(super) const fn may_pass(code: Code) -> bool {
-    !matches!(
-        code,
-        Code::UnknownMemberId | Code::IllegalGeneration | Code::FencedMemberEpoch | Code::FencedInstanceId
-    )
-}
-
-/// How long a fetch waits for something new: the broker answers as soon as there is. A partition whose queue here is full
-/// is left out of a fetch, and is asked for again only after it: so one that is behind must not wait long for the idle.
-const FETCH_WAIT_MS: u32 = 50;
-
-/// Settings that only groups have that lead themselves.
-const CLASSIC: [&str; 3] = ["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"];
-
-/// How the members of groups find their partitions, unless the broker turned out not to lead groups.
-pub(super) fn protocol(config: &KafkaConfig, is_led: bool) -> GroupProtocol {
-    let is_classic = CLASSIC.iter().any(|key| config.client.contains_key(*key));
-    match config.group_protocol {
-        Some(protocol) => protocol,
-        None if is_led && !is_classic => GroupProtocol::Consumer,
-        None => GroupProtocol::Classic,
-    }
-}
-
-fn settings_of(protocol: GroupProtocol) -> &'static [(&'static str, &'static str)] {
-    match protocol {
-        GroupProtocol::Consumer => &[("group.protocol", "consumer")],
-        GroupProtocol::Classic => &[
-            ("group.protocol", "classic"),
-            ("partition.assignment.strategy", "cooperative-sticky"),
-            ("session.timeout.ms", "10000"),
-            ("heartbeat.interval.ms", "500"),
-        ],
-    }
-}
-
-fn give(consumer: &Consumer, list: &TopicPartitionList) -> KafkaResult<()> {
-    match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
-        RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(list),
-    }
-}
-
-fn take(consumer: &Consumer, list: &TopicPartitionList) -> KafkaResult<()> {
-    match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
-        RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
-    }
-}
-
-/// What an error means that a consumer can't get over.
-#[derive(Debug)]
-pub(super) enum Fatal {
-    /// The broker does not lead groups.
-    NotLed,
-    /// Nothing can be done.
-    Over(Error),
-}
-
-/// What an error of a consumer means, if it can't get over it.
-pub(super) fn fatal(error: KafkaError) -> Option<Fatal> {
-    let is_fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-    match error.rdkafka_error_code()? {
-        Code::UnsupportedVersion | Code::UnsupportedFeature if is_fatal => return Some(Fatal::NotLed),
-        Code::GroupAuthorizationFailed | Code::TopicAuthorizationFailed => {}
-        _ if is_fatal => {}
-        _ => return None,
-    }
-    Some(Fatal::Over(error::failed("the group can't be read", error)))
 }

@@ -5,14 +5,13 @@ use std::{
     time::Duration,
 };
 
-use busgate_core::{Error, Group, Moment, Result, Start, Timestamp};
+use busgate_core::{Error, ErrorKind, Group, Moment, Result, Start, Timestamp};
 use rdkafka::error::KafkaError;
 use tokio::time::{Instant, sleep};
 
 use super::{
     Crew,
-    client::{Client, Committed, protocol},
-    pump::no_group,
+    client::{Client, Committed, may_pass, protocol},
 };
 use crate::{
     error,
@@ -64,7 +63,7 @@ async fn begin(crew: &Arc<Crew>, client: &Arc<Client>, start: Option<Start>) -> 
     if known.iter().any(|committed| is_of_this_life(crew, committed)) {
         return Ok(Begin::Done);
     }
-    let Some(start) = start else { return Err(no_group(crew)) };
+    let Some(start) = start else { return Err(unknown(crew)) };
     let Begun { next, gap } = crew.shared.resolve(&crew.event, &start).await?;
     let now = crew.now();
     let commits: Vec<_> = partitions
@@ -78,9 +77,14 @@ async fn begin(crew: &Arc<Crew>, client: &Arc<Client>, start: Option<Start>) -> 
             crew.state.lock().gaps.extend(gap);
             Ok(Begin::Done)
         }
-        Err(KafkaError::ConsumerCommit(code)) if !super::client::may_pass(code) => Ok(Begin::Again),
+        Err(KafkaError::ConsumerCommit(code)) if !may_pass(code) => Ok(Begin::Again),
         Err(error) => Err(error::failed("the group's beginning can't be kept", error)),
     }
+}
+
+/// That there is no such group, and nobody says where it is to begin.
+fn unknown(crew: &Crew) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{} of event `{}` is not known", crew.holder, crew.event.name))
 }
 
 fn is_of_this_life(crew: &Crew, committed: &Committed) -> bool {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use busgate_core::{Error, ErrorKind, Message, Start};
+use busgate_core::{Error, Message, Start};
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
 use tokio::{
     task::JoinHandle,
@@ -367,9 +367,4 @@ fn tell(crew: &Crew, client: &Client, news: &News) -> std::result::Result<(), Un
         tokio::runtime::Handle::current().block_on(written).map_err(Untold::Aside)?;
     }
     client.commit(&news.commits).map_err(Untold::Commit)
-}
-
-/// What a group can't begin with that has none of its own.
-pub(super) fn no_group(crew: &Crew) -> Error {
-    Error::new(ErrorKind::NotFound, format!("{} of event `{}` is not known", crew.holder, crew.event.name))
 }
