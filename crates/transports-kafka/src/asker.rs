@@ -1,28 +1,26 @@
 //! Questions to the broker that librdkafka answers by blocking: what topics there are, and where they begin and end.
 
-use std::{collections::HashMap, fmt, sync::Arc, thread, time::Duration};
+mod question;
+mod rounds;
+
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use busgate_core::{Error, Result, Timestamp};
-use parking_lot::Mutex;
 use rdkafka::{
     TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, KafkaResult},
     topic_partition_list::Offset,
     types::RDKafkaErrorCode as Code,
 };
-use tokio::{sync::oneshot, time::Instant};
 
+use self::{
+    question::{Question, told},
+    rounds::Rounds,
+};
 use crate::{
     clients::{Clients, Context},
     error,
 };
-
-/// How long to wait before a question is asked again; doubled each time up to the last.
-const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
-
-/// How long what was just made may be unknown to a broker.
-const NEW: Duration = Duration::from_secs(2);
 
 /// Where one partition begins and ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,13 +31,8 @@ pub(crate) struct Bounds {
     pub(crate) end: i64,
 }
 
-/// What is asked of each partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Question {
-    Begin,
-    End,
-    At(i64),
-}
+/// What is asked, and of which topic: one answer serves all who ask it.
+type Key = (String, Question);
 
 /// The one client that asks. It fetches nothing, so that no answer waits behind a fetch.
 #[derive(Clone)]
@@ -48,20 +41,13 @@ pub(crate) struct Asker(Arc<Inner>);
 struct Inner {
     client: BaseConsumer<Context>,
     timeout: Duration,
-    rounds: Mutex<HashMap<(String, Question), Round>>,
-}
-
-/// Who waits for the round that comes after the one that runs: what an answer says was true when it was asked, so
-/// whoever comes while a question is on its way waits for the next.
-#[derive(Default)]
-struct Round {
-    waiting: Vec<(u16, oneshot::Sender<Result<Vec<i64>>>)>,
+    rounds: Rounds<Key, u16, Result<Vec<i64>>>,
 }
 
 impl Asker {
     pub(crate) fn new(clients: &Clients, timeout: Duration) -> Result<Self> {
         let client = clients.make(&clients.reader(100))?;
-        Ok(Self(Arc::new(Inner { client, timeout, rounds: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { client, timeout, rounds: Rounds::default() })))
     }
 
     /// The offset each partition begins with.
@@ -91,14 +77,8 @@ impl Asker {
     }
 
     async fn ask(&self, topic: &str, partitions: u16, question: Question) -> Result<Vec<i64>> {
-        let (answer, answered) = oneshot::channel();
         let key = (topic.to_owned(), question);
-        let is_first = {
-            let mut rounds = self.0.rounds.lock();
-            let is_first = !rounds.contains_key(&key);
-            rounds.entry(key.clone()).or_default().waiting.push((partitions, answer));
-            is_first
-        };
+        let (answered, is_first) = self.0.rounds.join(&key, partitions);
         if is_first {
             let inner = Arc::clone(&self.0);
             tokio::task::spawn_blocking(move || inner.run(&key));
@@ -187,101 +167,16 @@ impl Asker {
 
 impl Inner {
     /// Asks until nobody waits for this question any more.
-    fn run(&self, key: &(String, Question)) {
-        loop {
-            let waiting = {
-                let mut rounds = self.rounds.lock();
-                match rounds.get_mut(key).map(|round| std::mem::take(&mut round.waiting)) {
-                    Some(waiting) if !waiting.is_empty() => waiting,
-                    _ => {
-                        rounds.remove(key);
-                        return;
-                    }
-                }
-            };
+    fn run(&self, key: &Key) {
+        while let Some(waiting) = self.rounds.begin(key) {
             let partitions = waiting.iter().map(|(partitions, _)| *partitions).max().unwrap_or(1);
-            let found = self.offsets(&key.0, partitions, key.1);
+            let found = question::ask(&self.client, self.timeout, &key.0, partitions, key.1);
             for (wanted, answer) in waiting {
                 let found = found.clone().map(|found| found.into_iter().take(usize::from(wanted)).collect());
                 // Whoever no longer waits does not need it.
                 let _ = answer.send(found);
             }
         }
-    }
-
-    /// Asks until it is answered, or the time is up: what is known of a leader may be of before it moved.
-    fn offsets(&self, topic: &str, partitions: u16, question: Question) -> Result<Vec<i64>> {
-        let asked = Instant::now();
-        let deadline = asked + self.timeout;
-        let mut wait = RETRY.0;
-        loop {
-            let error = match self.offsets_once(topic, partitions, question) {
-                Ok(offsets) => return Ok(offsets),
-                Err(error) => error,
-            };
-            let code = error.rdkafka_error_code();
-            let is_unknown = code.is_some_and(is_unknown) && asked.elapsed() < NEW;
-            if !(is_unknown || code.is_some_and(may_pass)) || Instant::now() + wait >= deadline {
-                return Err(error::failed("offsets can't be found", error));
-            }
-            thread::sleep(wait);
-            wait = (wait * 2).min(RETRY.1);
-            if let Err(error) = self.client.fetch_metadata(Some(topic), self.timeout) {
-                tracing::debug!(%error, topic, "the topic can't be looked at");
-            }
-        }
-    }
-
-    fn offsets_once(&self, topic: &str, partitions: u16, question: Question) -> KafkaResult<Vec<i64>> {
-        let offset = match question {
-            Question::Begin => Offset::Beginning,
-            Question::End => Offset::End,
-            Question::At(millis) => Offset::Offset(millis),
-        };
-        let mut list = TopicPartitionList::with_capacity(usize::from(partitions));
-        for partition in 0..partitions {
-            list.add_partition_offset(topic, i32::from(partition), offset)?;
-        }
-        let found = self.client.offsets_for_times(list, self.timeout)?;
-        let mut offsets = vec![-1; usize::from(partitions)];
-        for element in found.elements() {
-            element.error()?;
-            let index = usize::try_from(element.partition()).unwrap_or(usize::MAX);
-            if let (Some(slot), Some(offset)) = (offsets.get_mut(index), told(element.offset())) {
-                *slot = offset;
-            }
-        }
-        if !matches!(question, Question::At(_)) && offsets.contains(&-1) {
-            return Err(KafkaError::OffsetFetch(Code::OffsetNotAvailable));
-        }
-        Ok(offsets)
-    }
-}
-
-/// Whether it is not there, or was made a moment ago.
-fn is_unknown(code: Code) -> bool {
-    matches!(code, Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition)
-}
-
-/// Whether the same question may be answered in a moment.
-fn may_pass(code: Code) -> bool {
-    matches!(
-        code,
-        Code::FencedLeaderEpoch
-            | Code::UnknownLeaderEpoch
-            | Code::NotLeaderForPartition
-            | Code::LeaderNotAvailable
-            | Code::OffsetNotAvailable
-            | Code::BrokerTransportFailure
-            | Code::NetworkException
-            | Code::KafkaStorageError
-    )
-}
-
-fn told(offset: Offset) -> Option<i64> {
-    match offset {
-        Offset::Offset(offset) => Some(offset),
-        _ => None,
     }
 }
 
