@@ -11,13 +11,16 @@ use crate::{group::Ask, lease::Entry};
 
 const VERSION: u8 = 1;
 
+/// What became of settlements, by their number in the call.
+pub(super) type Fates = Vec<(usize, Settled)>;
+
 /// What a node tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     /// Whoever reads these messages is to settle them.
     Ask { event: EventName, holder: Holder, asks: Vec<Ask> },
     /// What became of those of another node's call, by their number there.
-    Answer { to: u64, call: u64, settled: Vec<(usize, Settled)> },
+    Answer { to: u64, call: u64, settled: Fates },
     /// A named consumer has subscribed here: earlier subscriptions of it end.
     TakeOver { event: EventName, holder: Holder },
 }

@@ -1,7 +1,10 @@
 //! The topic through which the nodes talk: questions to whoever reads a message, answers, and takeovers.
 
+mod ear;
+mod listeners;
+mod remembered;
+
 use std::{
-    collections::{HashMap, VecDeque},
     fmt,
     sync::{
         Arc, Weak,
@@ -9,16 +12,17 @@ use std::{
     },
 };
 
-use busgate_core::{EventName, Holder, Result, Settled};
+use busgate_core::{EventName, Holder, Result};
 use parking_lot::Mutex;
-use rdkafka::{Message as _, message::BorrowedMessage};
 use tokio::{
-    sync::{OnceCell, mpsc, oneshot},
+    sync::{OnceCell, mpsc},
     time::{Instant, timeout_at},
 };
 
+pub(crate) use self::listeners::Call;
+use self::{ear::Ear, listeners::Listeners, remembered::Remembered};
 use super::{
-    record::{Record, Told},
+    record::{Fates, Record, Told},
     settle_with,
 };
 use crate::{
@@ -27,7 +31,7 @@ use crate::{
     group::{Ask, Groups},
     producer::Draft,
     shared::Shared,
-    tap::{Following, Sink},
+    tap::Following,
 };
 
 /// The topic, after the prefix and what all topics of ours begin with.
@@ -39,83 +43,31 @@ const RETENTION_MS: &str = "600000";
 /// How many questions wait for their turn; those beyond are asked again.
 const MAX_WAITING: usize = 1024;
 
-/// How many answers are remembered, for those who ask again.
-const MAX_REMEMBERED: usize = 4096;
-
-/// What became of settlements, by their number in the call.
-type Fates = Vec<(usize, Settled)>;
-
 /// A node's part in the talk.
 pub(crate) struct Relay {
     topic: String,
     node: u64,
     calls: AtomicU64,
     opened: OnceCell<Following>,
-    state: Arc<Heard>,
+    listeners: Arc<Listeners>,
+    remembered: Mutex<Remembered>,
     groups: Weak<Groups>,
-}
-
-/// A call that may be asked several times. Answers count until it is dropped, however late they come.
-#[derive(Debug)]
-pub(crate) struct Call {
-    number: u64,
-    answers: mpsc::UnboundedReceiver<Fates>,
-    state: Arc<Heard>,
-}
-
-impl Call {
-    /// What was answered since the last question.
-    pub(crate) fn late(&mut self) -> Fates {
-        let mut settled = Fates::new();
-        while let Ok(more) = self.answers.try_recv() {
-            settled.extend(more);
-        }
-        settled
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.state.calls.lock().remove(&self.number);
-    }
 }
 
 /// What a question brought.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
-    pub(crate) settled: Vec<(usize, Settled)>,
+    pub(crate) settled: Fates,
     /// Whether anybody has the group.
     pub(crate) is_heard: bool,
-}
-
-/// What was heard so far.
-#[derive(Debug, Default)]
-struct Heard {
-    calls: Mutex<HashMap<u64, mpsc::UnboundedSender<Fates>>>,
-    takeovers: Mutex<HashMap<u64, oneshot::Sender<()>>>,
-    remembered: Mutex<Remembered>,
-}
-
-/// What was answered to whom. A question that is asked again gets the same answer, unless it is still being worked on.
-#[derive(Debug, Default)]
-struct Remembered {
-    answers: HashMap<(u64, u64), Option<Fates>>,
-    order: VecDeque<(u64, u64)>,
-}
-
-/// What the tap hands the records to.
-struct Ear {
-    node: u64,
-    state: Arc<Heard>,
-    groups: Weak<Groups>,
-    questions: mpsc::Sender<Record>,
 }
 
 impl Relay {
     pub(crate) fn new(shared: &Shared, groups: Weak<Groups>) -> Self {
         let topic = shared.config.own_topic(TOPIC);
-        let (calls, opened, state) = (AtomicU64::new(1), OnceCell::new(), Arc::default());
-        Self { topic, node: fastrand::u64(1..), calls, opened, state, groups }
+        let (calls, opened) = (AtomicU64::new(1), OnceCell::new());
+        let (listeners, remembered) = Default::default();
+        Self { topic, node: fastrand::u64(1..), calls, opened, listeners, remembered, groups }
     }
 
     /// Listens from now on.
@@ -134,8 +86,8 @@ impl Relay {
         }
         let ends = shared.asker.ends(&self.topic, 1).await?;
         let (questions, waiting) = mpsc::channel(MAX_WAITING);
-        let (state, groups) = (Arc::clone(&self.state), Weak::clone(&self.groups));
-        let ear = Ear { node: self.node, state, groups, questions };
+        let (listeners, groups) = (Arc::clone(&self.listeners), Weak::clone(&self.groups));
+        let ear = Ear { node: self.node, listeners, groups, questions };
         let following = shared.tap.follow(&self.topic, &ends, Arc::new(ear))?;
         if let Some(groups) = self.groups.upgrade() {
             groups.spawn(answer_all(Weak::clone(&self.groups), waiting));
@@ -145,10 +97,7 @@ impl Relay {
 
     /// A call: what is asked again under it is answered once.
     pub(crate) fn call(&self) -> Call {
-        let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        let (heard, answers) = mpsc::unbounded_channel();
-        self.state.calls.lock().insert(number, heard);
-        Call { number, answers, state: Arc::clone(&self.state) }
+        self.listeners.call(self.calls.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Asks whoever reads these messages to settle them, and listens until all are, or it is time.
@@ -162,10 +111,10 @@ impl Relay {
         until: Instant,
     ) -> Result<Asked> {
         let told = Told::Ask { event: event.clone(), holder: holder.clone(), asks: asks.to_vec() };
-        self.tell(shared, call.number, told).await?;
+        self.tell(shared, call.number(), told).await?;
         let mut asked = Asked::default();
         while asked.settled.len() < asks.len() {
-            match timeout_at(until, call.answers.recv()).await {
+            match timeout_at(until, call.next()).await {
                 Ok(Some(settled)) => {
                     asked.is_heard = true;
                     asked.settled.extend(settled);
@@ -184,14 +133,13 @@ impl Relay {
         holder: &Holder,
         member: u64,
     ) -> Result<()> {
-        let (done, heard) = oneshot::channel();
-        self.state.takeovers.lock().insert(member, done);
+        let heard = self.listeners.takeover(member);
         let told = Told::TakeOver { event: event.clone(), holder: holder.clone() };
         let sent = self.tell(shared, member, told).await;
         let heard = match sent {
             Ok(()) => timeout_at(Instant::now() + shared.config.timeout, heard).await,
             Err(error) => {
-                self.state.takeovers.lock().remove(&member);
+                self.listeners.forget(member);
                 return Err(error);
             }
         };
@@ -216,32 +164,6 @@ impl Relay {
     }
 }
 
-impl Sink for Ear {
-    fn take(&self, record: &BorrowedMessage<'_>) {
-        let Some(record) = record.payload().and_then(Record::parse) else { return };
-        let is_own = record.node == self.node;
-        match &record.told {
-            // Beyond what can wait, who asked will ask again.
-            Told::Ask { .. } if !is_own => drop(self.questions.try_send(record)),
-            Told::Answer { to, call, settled } if *to == self.node => {
-                if let Some(heard) = self.state.calls.lock().get(call) {
-                    let _ = heard.send(settled.clone());
-                }
-            }
-            Told::Ask { .. } | Told::Answer { .. } => {}
-            Told::TakeOver { event, holder } => {
-                let Some(groups) = self.groups.upgrade() else { return };
-                if let Some(crew) = groups.find(event, holder) {
-                    if is_own { crew.settle_in(record.call) } else { crew.take_over() }
-                }
-                if is_own && let Some(heard) = self.state.takeovers.lock().remove(&record.call) {
-                    let _ = heard.send(());
-                }
-            }
-        }
-    }
-}
-
 /// Answers other nodes' questions about what is read here, many at a time.
 async fn answer_all(groups: Weak<Groups>, mut waiting: mpsc::Receiver<Record>) {
     while let Some(record) = waiting.recv().await {
@@ -256,41 +178,17 @@ impl Relay {
         let Told::Ask { event, holder, asks } = record.told else { return };
         let Some(crew) = groups.find(&event, &holder) else { return };
         let key = (record.node, record.call);
-        let Some(mut settled) = self.state.remembered.lock().begin(key) else { return };
+        let Some(mut settled) = self.remembered.lock().begin(key) else { return };
         let is_open = |ask: &Ask| !settled.iter().any(|(index, _)| *index == ask.index);
         let asks: Vec<_> = asks.into_iter().filter(is_open).collect();
         if !asks.is_empty() {
             settled.extend(settle_with(&crew, &asks).await);
         }
-        self.state.remembered.lock().end(key, settled.clone());
+        self.remembered.lock().end(key, settled.clone());
         let told = Told::Answer { to: record.node, call: record.call, settled };
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = self.tell(&groups.shared, call, told).await {
             tracing::debug!(%error, "another node's settlement is not answered");
-        }
-    }
-}
-
-impl Remembered {
-    /// What was answered before; `None` while somebody works on it.
-    fn begin(&mut self, key: (u64, u64)) -> Option<Vec<(usize, Settled)>> {
-        match self.answers.insert(key, None) {
-            None => {
-                self.order.push_back(key);
-                if self.order.len() > MAX_REMEMBERED
-                    && let Some(oldest) = self.order.pop_front()
-                {
-                    self.answers.remove(&oldest);
-                }
-                Some(Vec::new())
-            }
-            Some(before) => before,
-        }
-    }
-
-    fn end(&mut self, key: (u64, u64), settled: Vec<(usize, Settled)>) {
-        if let Some(slot) = self.answers.get_mut(&key) {
-            *slot = Some(settled);
         }
     }
 }
