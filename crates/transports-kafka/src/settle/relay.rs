@@ -133,19 +133,12 @@ impl Relay {
         holder: &Holder,
         member: u64,
     ) -> Result<()> {
-        let heard = self.listeners.takeover(member);
+        let mut takeover = self.listeners.takeover(member);
         let told = Told::TakeOver { event: event.clone(), holder: holder.clone() };
-        let sent = self.tell(shared, member, told).await;
-        let heard = match sent {
-            Ok(()) => timeout_at(Instant::now() + shared.config.timeout, heard).await,
-            Err(error) => {
-                self.listeners.forget(member);
-                return Err(error);
-            }
-        };
-        match heard {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(closed()),
+        self.tell(shared, member, told).await?;
+        match timeout_at(Instant::now() + shared.config.timeout, takeover.heard()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(closed()),
             Err(_) => Err(late("the takeover of a consumer")),
         }
     }

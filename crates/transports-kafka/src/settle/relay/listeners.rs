@@ -49,6 +49,27 @@ impl Drop for Call {
     }
 }
 
+/// A takeover of this node that is on its way. Nobody listens for it any more once it is dropped.
+#[derive(Debug)]
+pub(super) struct Takeover {
+    member: u64,
+    heard: oneshot::Receiver<()>,
+    listeners: Arc<Listeners>,
+}
+
+impl Takeover {
+    /// Waits until it has its place among all that is told; whether that can still be.
+    pub(super) async fn heard(&mut self) -> bool {
+        (&mut self.heard).await.is_ok()
+    }
+}
+
+impl Drop for Takeover {
+    fn drop(&mut self) {
+        self.listeners.takeovers.lock().remove(&self.member);
+    }
+}
+
 impl Listeners {
     /// Listens for the answers to a call, until that is dropped.
     pub(super) fn call(self: &Arc<Self>, number: u64) -> Call {
@@ -64,11 +85,11 @@ impl Listeners {
         }
     }
 
-    /// Listens for a member's own takeover.
-    pub(super) fn takeover(&self, member: u64) -> oneshot::Receiver<()> {
+    /// Listens for a member's own takeover, until that is dropped.
+    pub(super) fn takeover(self: &Arc<Self>, member: u64) -> Takeover {
         let (done, heard) = oneshot::channel();
         self.takeovers.lock().insert(member, done);
-        heard
+        Takeover { member, heard, listeners: Arc::clone(self) }
     }
 
     /// Takes in that a member's takeover has its place.
@@ -77,9 +98,19 @@ impl Listeners {
             let _ = heard.send(());
         }
     }
+}
 
-    /// Listens for a takeover no longer.
-    pub(super) fn forget(&self, member: u64) {
-        self.takeovers.lock().remove(&member);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_listens_for_a_takeover_that_was_given_up() {
+        let listeners = Arc::<Listeners>::default();
+        let (mut kept, given_up) = (listeners.takeover(1), listeners.takeover(2));
+        drop(given_up);
+        assert_eq!(listeners.takeovers.lock().keys().copied().collect::<Vec<_>>(), [1]);
+        listeners.took_over(1);
+        assert!(kept.heard().await);
     }
 }
