@@ -3,6 +3,7 @@
 mod change;
 mod fetch;
 mod intake;
+mod telling;
 
 use std::{
     collections::HashMap,
@@ -11,39 +12,29 @@ use std::{
 };
 
 use busgate_core::{Error, Message, Start};
-use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 
 use self::{
     change::{Change, LAST_COMMIT},
     fetch::Fetching,
     intake::Begins,
+    telling::Telling,
 };
 use super::{
     Crew,
     client::{Client, Fatal, Queue, Signal, fatal},
     crew::Phase,
     opening,
-    state::{End, LINGER, News, Sent, Wakes},
+    state::{End, LINGER, Wakes},
     track::Track,
 };
 use crate::error::{closed, unknown};
-
-/// The least time from one commit to the next: what is settled meanwhile goes together.
-const SPACING: Duration = Duration::from_micros(300);
 
 /// How long a new member waits for its first partitions: there may be none left for it.
 const JOINING: Duration = Duration::from_secs(3);
 
 /// How often the pump looks without being told to.
 const TICK: Duration = Duration::from_secs(1);
-
-/// How long the broker may take to answer a commit before it is in doubt whether it still knows this node: well below
-/// the time after which it gives up a member.
-const SILENT: Duration = Duration::from_secs(2);
 
 /// How many errors are looked at in one turn.
 const MAX_ERRORS: usize = 100;
@@ -54,8 +45,7 @@ pub(super) struct Pump {
     client: Arc<Client>,
     queues: HashMap<i32, Queue>,
     change: Change,
-    sent: Option<(Sent, JoinHandle<std::result::Result<(), Untold>>)>,
-    next_commit: Instant,
+    telling: Telling,
     serial: u64,
     joined: Instant,
     error: Option<Error>,
@@ -71,14 +61,6 @@ pub(super) struct Pump {
     fetching: Option<Fetching>,
     /// Whether the group has to be joined in another way.
     is_to_begin_anew: bool,
-}
-
-/// Why the broker has not heard.
-#[derive(Debug)]
-enum Untold {
-    /// What is kept beside the commits could not be written.
-    Aside(Error),
-    Commit(KafkaError),
 }
 
 /// Runs a crew until nobody needs it, or it is told to end. `start` is where the group begins if there is none yet.
@@ -114,8 +96,7 @@ impl Pump {
             client,
             queues: HashMap::new(),
             change: Change::None,
-            sent: None,
-            next_commit: now,
+            telling: Telling::new(now),
             serial: 0,
             joined: now,
             error: None,
@@ -169,12 +150,6 @@ impl Pump {
                     _ => std::future::pending().await,
                 }
             };
-            let committing = async {
-                match &mut self.sent {
-                    Some((_, sent)) => sent.await,
-                    None => std::future::pending().await,
-                }
-            };
             let looking = async {
                 match &mut self.begins {
                     Some(begins) => begins.await,
@@ -197,9 +172,7 @@ impl Pump {
                 }
                 begins = looking => self.pass_by(begins),
                 fetched = fetching => self.fetched(fetched),
-                done = committing => {
-                    self.committed(done.unwrap_or(Err(Untold::Commit(KafkaError::Canceled))));
-                }
+                told = self.telling.told() => self.telling.end(&self.crew, told),
             }
         }
     }
@@ -208,8 +181,7 @@ impl Pump {
     async fn turn(&mut self) -> bool {
         let errors: Vec<_> = std::iter::from_fn(|| self.client.serve()).take(MAX_ERRORS).collect();
         let now = Instant::now();
-        let is_silent = self.sent.as_ref().is_some_and(|(sent, _)| sent.begun + SILENT <= now);
-        if is_silent || !errors.is_empty() {
+        if self.telling.is_silent(now) || !errors.is_empty() {
             self.crew.state.lock().doubt(now);
         }
         for error in errors {
@@ -229,7 +201,7 @@ impl Pump {
         self.look();
         self.fetch();
         self.expire();
-        self.commit();
+        self.telling.begin(&self.crew, &self.client);
         self.leave();
         self.open_up();
         is_busy
@@ -258,42 +230,6 @@ impl Pump {
         wakes.wake();
     }
 
-    /// Tells the broker what changed, unless it is being told.
-    fn commit(&mut self) {
-        let now = self.crew.now();
-        if self.sent.is_some() || now.at < self.next_commit {
-            return;
-        }
-        let Some((news, sent)) = self.crew.state.lock().begin_commit(now) else { return };
-        self.next_commit = now.at + SPACING;
-        let (crew, client) = (Arc::clone(&self.crew), Arc::clone(&self.client));
-        let done = tokio::task::spawn_blocking(move || tell(&crew, &client, &news));
-        self.sent = Some((sent, done));
-    }
-
-    fn committed(&mut self, done: std::result::Result<(), Untold>) {
-        let Some((sent, _)) = self.sent.take() else { return };
-        let (now, mut wakes) = (Instant::now(), Wakes::default());
-        let mut state = self.crew.state.lock();
-        match done {
-            Ok(()) => state.committed(sent, now, &mut wakes),
-            Err(Untold::Aside(error)) => {
-                tracing::warn!(%error, group = self.crew.id, "messages can't be set aside");
-                state.not_committed(sent, true, now);
-            }
-            Err(Untold::Commit(error)) => {
-                // Whoever is no member any more will be told that its partitions are lost.
-                tracing::debug!(%error, group = self.crew.id, "a commit failed");
-                if error.rdkafka_error_code() == Some(Code::OffsetMetadataTooLarge) {
-                    state.shrink();
-                }
-                state.not_committed(sent, false, now);
-            }
-        }
-        drop(state);
-        wakes.wake();
-    }
-
     /// Those who wait for the first partitions need wait no longer, when they are there or not to be had.
     fn open_up(&self) {
         if !matches!(*self.crew.phase.borrow(), Phase::Opening) {
@@ -317,7 +253,7 @@ impl Pump {
         let mut at = now + TICK;
         if let Some(next) = state.rearm() {
             // What is due waits for the commit that is on its way, or for its turn.
-            let next = if next <= now && self.sent.is_none() { self.next_commit } else { next };
+            let next = self.telling.turn_of(next, now);
             if next > now {
                 at = at.min(next);
             }
@@ -350,21 +286,12 @@ impl Pump {
                 if state.tracks.values().any(Track::is_open) {
                     state.tracks.values_mut().for_each(|track| track.leave(now));
                     state.idle_since = now;
-                    self.next_commit = now;
+                    self.telling.hurry(now);
                     return false;
                 }
                 let is_told = state.tracks.values().all(|track| track.due().is_none());
-                (is_told && self.sent.is_none()) || now >= state.idle_since + LAST_COMMIT
+                (is_told && self.telling.is_idle()) || now >= state.idle_since + LAST_COMMIT
             }
         }
     }
-}
-
-/// Tells the broker; blocks. What is set aside goes before the commit that counts on it.
-fn tell(crew: &Crew, client: &Client, news: &News) -> std::result::Result<(), Untold> {
-    if !news.entries.is_empty() {
-        let written = crew.store.write(&crew.shared, &news.entries);
-        tokio::runtime::Handle::current().block_on(written).map_err(Untold::Aside)?;
-    }
-    client.commit(&news.commits).map_err(Untold::Commit)
 }

@@ -119,7 +119,7 @@ impl Pump {
             }
         }
         self.change = Change::Leaving(partitions, if lost { now } else { now + LAST_COMMIT });
-        self.next_commit = now;
+        self.telling.hurry(now);
     }
 
     /// Lets partitions go whose last commit is through, or will never be.
@@ -136,7 +136,7 @@ impl Pump {
         let Change::Leaving(partitions, until) = &self.change else { return };
         let mut state = self.crew.state.lock();
         let is_told = |partition: &i32| state.tracks.get(partition).is_none_or(|track| track.due().is_none());
-        let is_through = self.sent.is_none() && partitions.iter().all(is_told);
+        let is_through = self.telling.is_idle() && partitions.iter().all(is_told);
         if !is_through && Instant::now() < *until {
             return;
         }
