@@ -1,28 +1,27 @@
 //! The task of a crew: it reads, commits, and gives and takes partitions as the broker says.
 
+mod again;
 mod change;
-mod fetch;
 mod intake;
 mod telling;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use busgate_core::{Error, Message, Start};
+use busgate_core::{Error, Start};
 use tokio::time::{Instant, sleep_until};
 
 use self::{
+    again::Again,
     change::{Change, LAST_COMMIT},
-    fetch::Fetching,
-    intake::Begins,
+    intake::Intake,
     telling::Telling,
 };
 use super::{
     Crew,
-    client::{Client, Fatal, Queue, Signal, fatal},
+    client::{Client, Fatal, Signal, fatal},
     crew::Phase,
     opening,
     state::{End, LINGER, Wakes},
@@ -43,22 +42,13 @@ const MAX_ERRORS: usize = 100;
 pub(super) struct Pump {
     crew: Arc<Crew>,
     client: Arc<Client>,
-    queues: HashMap<i32, Queue>,
+    intake: Intake,
+    again: Again,
     change: Change,
     telling: Telling,
     serial: u64,
     joined: Instant,
     error: Option<Error>,
-    /// What was read behind a hole, until it is known what made it.
-    held: HashMap<i32, Vec<(u64, Message)>>,
-    /// Partitions that retention may have passed by.
-    passed: Vec<i32>,
-    /// Those that it is being asked of where they begin now: an answer tells nothing of a hole that was found later.
-    looked_at: Vec<i32>,
-    begins: Option<Begins>,
-    /// When that is asked, at the earliest.
-    next_look: Instant,
-    fetching: Option<Fetching>,
     /// Whether the group has to be joined in another way.
     is_to_begin_anew: bool,
 }
@@ -94,18 +84,13 @@ impl Pump {
         Self {
             crew: Arc::clone(crew),
             client,
-            queues: HashMap::new(),
+            intake: Intake::new(now),
+            again: Again::default(),
             change: Change::None,
             telling: Telling::new(now),
             serial: 0,
             joined: now,
             error: None,
-            held: HashMap::new(),
-            passed: Vec::new(),
-            looked_at: Vec::new(),
-            begins: None,
-            next_look: now,
-            fetching: None,
             is_to_begin_anew: false,
         }
     }
@@ -117,12 +102,12 @@ impl Pump {
 
     /// Leaves the group.
     async fn close(self) {
-        let Self { crew, client, queues, .. } = self;
+        let Self { crew, client, intake, .. } = self;
         let here: Vec<_> = crew.state.lock().tracks.keys().copied().collect();
         crew.state.lock().lose(&here);
         // It can only fail when the runtime ends, and then nobody waits.
         let _ = tokio::task::spawn_blocking(move || {
-            drop(queues);
+            drop(intake);
             drop(client);
         })
         .await;
@@ -150,18 +135,6 @@ impl Pump {
                     _ => std::future::pending().await,
                 }
             };
-            let looking = async {
-                match &mut self.begins {
-                    Some(begins) => begins.await,
-                    None => std::future::pending().await,
-                }
-            };
-            let fetching = async {
-                match &mut self.fetching {
-                    Some(fetching) => fetching.await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 () = self.crew.inbox.wake.notified() => {}
                 () = sleep_until(wake) => {}
@@ -170,8 +143,8 @@ impl Pump {
                     let read = read.unwrap_or_else(|_| Err(closed()));
                     self.take_up(read);
                 }
-                begins = looking => self.pass_by(begins),
-                fetched = fetching => self.fetched(fetched),
+                bounds = self.intake.bounds() => self.intake.pass_by(&self.crew, bounds),
+                read = self.again.read() => self.again.take_in(&self.crew, read),
                 told = self.telling.told() => self.telling.end(&self.crew, told),
             }
         }
@@ -197,9 +170,9 @@ impl Pump {
             }
         }
         self.signals();
-        let is_busy = self.read();
-        self.look();
-        self.fetch();
+        let is_busy = self.intake.read(&self.crew);
+        self.intake.look(&self.crew);
+        self.again.begin(&self.crew);
         self.expire();
         self.telling.begin(&self.crew, &self.client);
         self.leave();

@@ -72,8 +72,7 @@ impl Pump {
             self.serial += 1;
             let (offset, track) = self.track(&committed, shelved);
             from.push((partition, offset));
-            self.held.remove(&partition);
-            self.queues.insert(partition, queue);
+            self.intake.begin(partition, queue);
             self.crew.state.lock().tracks.insert(partition, track);
         }
         self.give(&from);
@@ -143,8 +142,7 @@ impl Pump {
         state.lose(partitions);
         drop(state);
         for partition in partitions {
-            self.queues.remove(partition);
-            self.held.remove(partition);
+            self.intake.end(*partition);
         }
         if let Err(error) = self.client.take(partitions) {
             tracing::warn!(%error, group = self.crew.id, "partitions can't be let go");
