@@ -65,7 +65,7 @@ impl Shared {
             producer: Producer::new(&clients)?,
             tap: Tap::new(&clients, &clients.follower(), config.timeout)?,
             ids: Tap::new(&clients, &clients.learner(), config.timeout)?,
-            registry: Registry::new(config.own_topic(Registry::topic_name())),
+            registry: Registry::new(&config),
             tails: Tails::default(),
             reader: Reader::default(),
             dedup: Dedup::default(),

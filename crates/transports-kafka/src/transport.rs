@@ -12,12 +12,11 @@ use busgate_core::{
     Passed, Places, ReadRequest, Receipt, Result, Settled, Settlement, Start, SubscribeOptions, Subscription,
     Transport, Turn,
 };
-
 use tokio::sync::oneshot;
 
 use crate::{
     config::KafkaConfig, error, event::Event, follower::Follower, group::Groups, reader::Limit,
-    shared::Shared, start::Begun,
+    registry::topic, shared::Shared, start::Begun,
 };
 
 /// Kafka.
@@ -165,7 +164,7 @@ async fn unregister(shared: &Shared, groups: &Groups, event: &EventName) -> Resu
     let _changing = shared.registry.change().await;
     let event = shared.registry.unregister(shared, event).await?;
     groups.forget(&event).await?;
-    if event.is_ours { shared.registry.delete_topic(shared, &event).await } else { Ok(()) }
+    if event.is_ours { topic::delete(shared, &event).await } else { Ok(()) }
 }
 
 impl fmt::Debug for KafkaTransport {

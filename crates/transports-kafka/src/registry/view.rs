@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use busgate_core::{EventConfig, EventName};
+use busgate_core::EventName;
 use parking_lot::RwLock;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use super::record::Registration;
 use crate::event::Event;
@@ -13,18 +13,12 @@ use crate::event::Event;
 /// that a native tool makes is not.
 const MISSING: Duration = Duration::from_millis(500);
 
-/// How large a batch of records may be: the largest payload a gateway can be configured to take, with its headers.
-const MAX_MESSAGE_BYTES: u32 = 17 * 1024 * 1024;
-
 /// How many missing names are remembered.
 const MAX_MISSING: usize = 1024;
 
 /// The events, as far as the registrations were read.
-#[derive(Debug)]
-pub(super) struct View {
-    state: RwLock<State>,
-    reached: RwLock<watch::Sender<i64>>,
-}
+#[derive(Debug, Default)]
+pub(super) struct View(RwLock<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -33,43 +27,28 @@ struct State {
     missing: HashMap<EventName, Instant>,
 }
 
-impl Default for View {
-    fn default() -> Self {
-        Self { state: RwLock::default(), reached: RwLock::new(watch::Sender::new(0)) }
-    }
-}
-
 impl View {
-    /// How far the registrations were read.
-    pub(super) fn reached(&self) -> watch::Receiver<i64> {
-        self.reached.read().subscribe()
-    }
-
-    pub(super) fn follow(&self, reached: watch::Sender<i64>) {
-        *self.reached.write() = reached;
-    }
-
     pub(super) fn get(&self, name: &EventName) -> Option<Arc<Event>> {
-        let state = self.state.read();
+        let state = self.0.read();
         state.registered.get(name).or_else(|| state.natives.get(name)).cloned()
     }
 
     pub(super) fn is_registered(&self, name: &EventName) -> bool {
-        self.state.read().registered.contains_key(name)
+        self.0.read().registered.contains_key(name)
     }
 
     pub(super) fn registered(&self) -> Vec<Arc<Event>> {
-        self.state.read().registered.values().cloned().collect()
+        self.0.read().registered.values().cloned().collect()
     }
 
     pub(super) fn known(&self) -> Vec<Arc<Event>> {
-        let state = self.state.read();
+        let state = self.0.read();
         state.registered.values().chain(state.natives.values()).cloned().collect()
     }
 
     /// Takes a registration in. The first of a life holds: a later one was written by who did not know of it.
     pub(super) fn insert(&self, name: EventName, registration: Registration) {
-        let mut state = self.state.write();
+        let mut state = self.0.write();
         state.missing.remove(&name);
         if state.registered.contains_key(&name) {
             return;
@@ -90,7 +69,7 @@ impl View {
     }
 
     pub(super) fn remove(&self, name: &EventName) {
-        let mut state = self.state.write();
+        let mut state = self.0.write();
         let Some(event) = state.registered.remove(name) else { return };
         if event.is_ours {
             // Its topic is being deleted: until that is done it is not a topic that is there.
@@ -101,7 +80,7 @@ impl View {
 
     /// A topic that is there, as an event.
     pub(super) fn see_native(&self, name: &EventName, topic: String, partitions: u16) -> Arc<Event> {
-        let mut state = self.state.write();
+        let mut state = self.0.write();
         state.missing.remove(name);
         if let Some(event) = state.registered.get(name) {
             return Arc::clone(event);
@@ -114,15 +93,15 @@ impl View {
 
     /// Forgets a topic that may be gone; its subscriptions go on waiting for it.
     pub(super) fn doubt(&self, name: &EventName) {
-        self.state.write().natives.remove(name);
+        self.0.write().natives.remove(name);
     }
 
     pub(super) fn is_known_missing(&self, name: &EventName) -> bool {
-        self.state.read().missing.get(name).is_some_and(|until| *until > Instant::now())
+        self.0.read().missing.get(name).is_some_and(|until| *until > Instant::now())
     }
 
     pub(super) fn see_missing(&self, name: &EventName) {
-        let mut state = self.state.write();
+        let mut state = self.0.write();
         if state.missing.len() >= MAX_MISSING {
             state.missing.clear();
         }
@@ -130,23 +109,10 @@ impl View {
     }
 }
 
-/// The settings of a topic whose event was registered with `config`.
-pub(super) fn settings(config: &EventConfig, partitions: u16) -> Vec<(&'static str, String)> {
-    let mut settings = vec![("max.message.bytes", MAX_MESSAGE_BYTES.to_string())];
-    if let Some(age) = config.retention_age {
-        settings.push(("retention.ms", age.as_millis().max(1).to_string()));
-    }
-    if let Some(bytes) = config.retention_bytes {
-        // Kafka counts each partition by itself, and lets go of whole segments.
-        let each = bytes.div_ceil(u64::from(partitions.max(1)));
-        settings.push(("retention.bytes", each.to_string()));
-        settings.push(("segment.bytes", (each / 4).clamp(1 << 20, 1 << 30).to_string()));
-    }
-    settings
-}
-
 #[cfg(test)]
 mod tests {
+    use busgate_core::EventConfig;
+
     use super::*;
 
     fn name() -> EventName {

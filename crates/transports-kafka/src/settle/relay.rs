@@ -30,6 +30,7 @@ use crate::{
     error::{closed, late},
     group::{Ask, Groups},
     producer::Draft,
+    registry::topic,
     shared::Shared,
     tap::Following,
 };
@@ -79,11 +80,9 @@ impl Relay {
     }
 
     async fn listen(&self, shared: &Arc<Shared>) -> Result<Following> {
-        if shared.asker.partitions(&self.topic).await?.is_none() {
-            let config = vec![("retention.ms", RETENTION_MS.to_owned()), ("cleanup.policy", "delete".into())];
-            shared.admin.create(&Plan { name: self.topic.clone(), partitions: 1, config }).await?;
-            shared.registry.settle(shared, &self.topic).await?;
-        }
+        let config = vec![("retention.ms", RETENTION_MS.to_owned()), ("cleanup.policy", "delete".into())];
+        let plan = Plan { name: self.topic.clone(), partitions: 1, config };
+        topic::ensure(shared, &plan, shared.config.timeout).await?;
         let ends = shared.asker.ends(&self.topic, 1).await?;
         let (questions, waiting) = mpsc::channel(MAX_WAITING);
         let (listeners, groups) = (Arc::clone(&self.listeners), Weak::clone(&self.groups));

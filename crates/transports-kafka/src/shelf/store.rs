@@ -8,10 +8,11 @@ use tokio::sync::OnceCell;
 use super::{Entry, record};
 use crate::{
     admin::Plan,
-    config::{KafkaConfig, topic},
+    config::{self, KafkaConfig},
     event::Event,
     producer::Draft,
     reader::Limit,
+    registry::topic,
     shared::Shared,
 };
 
@@ -143,15 +144,9 @@ impl Store {
     /// How many partitions the topic has, which is made if it is not there. They never get more.
     async fn partitions(&self, shared: &Shared) -> Result<u16> {
         let made = self.partitions.get_or_try_init(|| async {
-            if let Some(partitions) = shared.asker.partitions(&self.topic).await? {
-                return Ok(partitions);
-            }
             let config = SETTINGS.map(|(key, value)| (key, value.to_owned())).to_vec();
             let plan = Plan { name: self.topic.clone(), partitions: self.wanted, config };
-            shared.admin.create(&plan).await?;
-            shared.registry.settle(shared, &self.topic).await?;
-            // Another node may have been first.
-            Ok(shared.asker.partitions(&self.topic).await?.unwrap_or(self.wanted))
+            topic::ensure(shared, &plan, shared.config.timeout).await
         });
         made.await.copied()
     }
@@ -159,7 +154,7 @@ impl Store {
 
 /// The name of the topic.
 pub(crate) fn held_topic(config: &KafkaConfig, event: &Event) -> String {
-    topic::fitting(config.own_topic(&format!("{TOPIC}{}", event.topic)))
+    config::topic::fitting(config.own_topic(&format!("{TOPIC}{}", event.topic)))
 }
 
 /// A message of which nothing is known but that it is not finished.
