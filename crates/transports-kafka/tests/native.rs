@@ -154,6 +154,7 @@ async fn behind_a_transaction_ids_are_known_and_messages_taken() {
     tokio::task::block_in_place(|| producer.init_transactions(support::PATIENCE)).unwrap();
     for (theirs, ours) in [("b", "c"), ("d", "e")] {
         tokio::task::block_in_place(|| write(theirs));
+        // Real time is the point: a publish may go by what was there 50 ms before it, so that one must be known by now.
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(publish(theirs).await.duplicate && !publish(ours).await.duplicate);
     }
