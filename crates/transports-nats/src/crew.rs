@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::Subject;
-use busgate_core::{ConsumerLag, Gap, Holder, RetryPolicy, SubscribeOptions};
+use busgate_core::{ConsumerLag, Holder};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
@@ -24,11 +24,10 @@ use crate::{api::ConsumerInfo, delivery::again, event::Event, link::Link, name, 
 mod admission;
 mod ending;
 mod entry;
+mod membership;
 mod seats;
 mod state;
 mod task;
-
-pub(crate) use self::task::run;
 
 /// A group on this node.
 #[derive(Debug)]
@@ -80,51 +79,34 @@ impl Crew {
             && self.event.ended().is_none()
     }
 
-    /// Takes a subscription in. A consumer has one: an earlier one finds its seat gone, and what it did not settle
-    /// comes again.
-    pub(crate) fn join(&self, member: u64, options: &SubscribeOptions, gap: Option<Gap>) {
-        if matches!(self.holder, Holder::Consumer(_)) {
-            self.dismiss();
-        }
-        let mut state = self.state.lock();
-        state.latest = member;
-        state.seats.join(member, options, gap);
-        drop(state);
-        self.alarm.notify_one();
-    }
-
-    /// Ends every subscription: another one took over.
-    pub(crate) fn dismiss(&self) {
-        let mut wakes = Wakes::default();
-        let mut state = self.state.lock();
-        let lost = state.leases_of(state.latest);
-        state.dismissed.extend(lost);
-        state.seats.dismiss(&mut wakes);
-        drop(state);
-        wakes.wake();
-        self.alarm.notify_one();
-    }
-
-    /// Lets a subscription go. What it read ahead and nobody else has room for goes back at once.
-    pub(crate) fn leave(&self, member: u64) {
-        let mut wakes = Wakes::default();
-        let mut state = self.state.lock();
-        if !state.seats.leave(member) {
-            return;
-        }
-        // The last one's is handed back when the server delivers nothing more.
-        let unread = if state.seats.is_empty() { Vec::new() } else { state.unread(&mut wakes) };
-        state.wake_for_work(&mut wakes);
-        drop(state);
-        wakes.wake();
-        unread.into_iter().for_each(|entry| self.send_back(entry.reply));
-        self.alarm.notify_one();
-    }
-
     /// Has the server deliver it again, without a word on how it ended.
     pub(crate) fn send_back(&self, reply: Subject) {
         // Where that is lost, the server gives it back by itself after `ack_wait`.
         let _ = self.link.post(reply, again(Duration::ZERO));
+    }
+
+    /// As [`Self::send_back`], in their order.
+    pub(crate) fn send_all_back(&self, entries: Vec<Entry>) {
+        entries.into_iter().for_each(|entry| self.send_back(entry.reply));
+    }
+
+    /// Changes the state; whom that wakes is woken when it is free again.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State, &mut Wakes) -> R) -> R {
+        let mut wakes = Wakes::default();
+        let result = change(&mut self.state.lock(), &mut wakes);
+        wakes.wake();
+        result
+    }
+
+    /// What is here may be another's by now: only the records tell.
+    fn doubt(&self) {
+        self.state.lock().doubt();
+    }
+
+    /// Resolves when nothing of it runs any more.
+    pub(crate) async fn at_rest(&self) {
+        // An error says that it is gone altogether.
+        let _ = self.rests.subscribe().wait_for(|rests| *rests).await;
     }
 
     /// Whether the server surely did not give this to anyone else meanwhile.
@@ -173,12 +155,4 @@ fn life(link: &Link, event: &Event, info: &ConsumerInfo) -> String {
     let tells = link.client.is_server_compatible(2, 10, 0);
     let number = if tells { name::number(&info.created) } else { event.life };
     format!("{}-{number:x}", info.name.replace(':', "+"))
-}
-
-/// How long a message waits for its next attempt by the schedule, spread by 10 % so that many do not come as one.
-pub(crate) fn backoff(policy: &RetryPolicy, attempt: u32, epoch: u64) -> Duration {
-    let mut mixed = epoch.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let jitter = f64::from((mixed >> 32) as u32) / f64::from(u32::MAX);
-    policy.delay_after(attempt).mul_f64(0.9 + 0.2 * jitter)
 }

@@ -1,10 +1,10 @@
 //! Letting in what was delivered before: its attempts are those that count, and its earlier tokens are closed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use busgate_core::Result;
+use busgate_core::{Error, Result};
 
-use super::{Crew, Entry, Stand, Wakes, state::Admission};
+use super::{Crew, Entry, Stand, state::Admission};
 use crate::{
     delivery::{DONE, again},
     record::Record,
@@ -14,10 +14,10 @@ use crate::{
 const TRIES: usize = 8;
 
 /// How long a message that came back waits for earlier ones that did: so they go on in their order.
-const LINGER: std::time::Duration = std::time::Duration::from_millis(3);
+const LINGER: Duration = Duration::from_millis(3);
 
 /// How long a message waits when its record can't be had.
-const LATER: std::time::Duration = std::time::Duration::from_secs(1);
+const LATER: Duration = Duration::from_secs(1);
 
 impl Crew {
     /// Finds out, and closes, what is to be known and closed of a message that came again.
@@ -34,25 +34,23 @@ impl Crew {
             }
         };
         let (admitted, ()) = tokio::join!(claim, tokio::time::sleep(LINGER));
-        let mut wakes = Wakes::default();
-        let mut state = self.state.lock();
-        match admitted {
-            Ok(Some((record, number))) => state.admit(sequence, epoch, record, number, &mut wakes),
-            Ok(None) => {
-                state.finish(sequence, &mut wakes);
-                self.link.post(entry.reply, DONE);
+        let unread = self.change(|state, wakes| {
+            match admitted {
+                Ok(Some((record, number))) => state.admit(sequence, epoch, record, number, wakes),
+                Ok(None) => {
+                    state.finish(sequence, wakes);
+                    self.link.post(entry.reply, DONE);
+                }
+                Err(error) => {
+                    tracing::warn!(event = %self.event.name, %error, "a message that came back has to wait for its record");
+                    state.shift(sequence, Stand::Returned { is_open: true, due: None }, wakes);
+                    self.link.post(entry.reply, again(LATER));
+                }
             }
-            Err(error) => {
-                tracing::warn!(event = %self.event.name, %error, "a message that came back has to wait for its record");
-                state.shift(sequence, Stand::Returned { is_open: true, due: None }, &mut wakes);
-                self.link.post(entry.reply, again(LATER));
-            }
-        }
-        // Nobody may be there to take it by now.
-        let unread = state.unread(&mut wakes);
-        drop(state);
-        wakes.wake();
-        unread.into_iter().for_each(|entry| self.send_back(entry.reply));
+            // Nobody may be there to take it by now.
+            state.unread(wakes)
+        });
+        self.send_all_back(unread);
         self.alarm.notify_one();
     }
 
@@ -80,6 +78,6 @@ impl Crew {
                 return Ok(Some((closed, number)));
             }
         }
-        Err(busgate_core::Error::unavailable("another node writes the same record"))
+        Err(Error::unavailable("another node writes the same record"))
     }
 }

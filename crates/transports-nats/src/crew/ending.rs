@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use busgate_core::Result;
 
-use super::{Crew, Entry, Stand, Wakes};
+use super::{Crew, Entry, Stand};
 use crate::{delivery::again, record::Record};
 
 /// When to try again where the server could not be told.
@@ -15,27 +15,23 @@ impl Crew {
     pub(super) async fn give_back(self: Arc<Self>, entry: Entry) {
         let sequence = entry.delivered.stamp.sequence;
         let told = self.tell_of(&entry).await;
-        let mut wakes = Wakes::default();
-        let mut state = self.state.lock();
-        match told {
+        self.change(|state, wakes| match told {
             Ok(Some((record, number))) => {
                 if let Some(known) = state.entry_mut(sequence) {
                     (known.record, known.number) = (record, number);
                 }
-                state.shift(sequence, Stand::Returned { is_open: true, due: None }, &mut wakes);
+                state.shift(sequence, Stand::Returned { is_open: true, due: None }, wakes);
                 self.link.post(entry.reply, again(Duration::ZERO));
             }
             // Another node settled it, or took it.
-            Ok(None) => state.finish(sequence, &mut wakes),
+            Ok(None) => state.finish(sequence, wakes),
             Err(error) => {
                 tracing::debug!(event = %self.event.name, %error, "a lease that ran out can't be told yet");
                 let member = entry.stand.member().unwrap_or_default();
                 let deadline = tokio::time::Instant::now() + LATER;
-                state.shift(sequence, Stand::Leased { member, deadline }, &mut wakes);
+                state.shift(sequence, Stand::Leased { member, deadline }, wakes);
             }
-        }
-        drop(state);
-        wakes.wake();
+        });
         self.alarm.notify_one();
     }
 

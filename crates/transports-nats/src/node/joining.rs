@@ -8,7 +8,7 @@ use super::Node;
 use crate::{
     api::ConsumerInfo,
     consumer,
-    crew::{self, Crew},
+    crew::Crew,
     error,
     event::Event,
     name,
@@ -89,7 +89,7 @@ impl Node {
     ) -> Arc<Crew> {
         self.crews.keep(event, holder, info, || {
             let crew = Crew::new(&self.link, &self.records, event, holder, info, seen);
-            self.tasks.spawn(crew::run(Arc::clone(&crew)));
+            self.tasks.spawn(Arc::clone(&crew).run());
             crew
         })
     }
