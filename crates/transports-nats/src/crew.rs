@@ -22,6 +22,7 @@ pub(crate) use self::{
 use crate::{api::ConsumerInfo, delivery::again, event::Event, link::Link, name, records::Records};
 
 mod admission;
+mod book;
 mod ending;
 mod entry;
 mod membership;
@@ -100,7 +101,7 @@ impl Crew {
 
     /// What is here may be another's by now: only the records tell.
     fn doubt(&self) {
-        self.state.lock().doubt();
+        self.state.lock().book.doubt();
     }
 
     /// Resolves when nothing of it runs any more.
@@ -132,12 +133,12 @@ impl Crew {
     /// How far it is, as the server and this node know it.
     pub(crate) fn lag(&self, info: &ConsumerInfo) -> ConsumerLag {
         let state = self.state.lock();
-        let (ahead, delayed) = (state.read_ahead(), state.delayed(Instant::now()));
+        let (ahead, delayed) = (state.book.read_ahead(), state.book.delayed(Instant::now()));
         ConsumerLag {
             members: state.members(),
             waiting: Some(info.num_pending + ahead),
             delayed,
-            in_flight: info.num_ack_pending.saturating_sub(ahead + delayed).max(state.leased()),
+            in_flight: info.num_ack_pending.saturating_sub(ahead + delayed).max(state.book.leased()),
             holder: self.holder.clone(),
         }
     }

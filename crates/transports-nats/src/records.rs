@@ -32,6 +32,9 @@ use crate::{
     stream,
 };
 
+/// How often to try against other nodes that write the same record.
+pub(crate) const RIVALS: usize = 8;
+
 /// No record is needed for longer than a nack may hold a message back.
 const AGE: Duration = Duration::from_secs(MAX_NACK_DELAY.as_secs() + 24 * 3600);
 

@@ -8,10 +8,8 @@ use super::{Crew, Entry, Stand, state::Admission};
 use crate::{
     delivery::{DONE, again},
     record::Record,
+    records::RIVALS,
 };
-
-/// How often to try against others that write the same record.
-const TRIES: usize = 8;
 
 /// How long a message that came back waits for earlier ones that did: so they go on in their order.
 const LINGER: Duration = Duration::from_millis(3);
@@ -58,7 +56,7 @@ impl Crew {
     async fn claim(&self, entry: &Entry, known: Option<(Record, u64)>) -> Result<Option<(Record, u64)>> {
         let subject = self.record_of(entry.delivered.stamp.sequence);
         let mut known = known;
-        for _ in 0..TRIES {
+        for _ in 0..RIVALS {
             let (record, number) = match known.take() {
                 Some(known) => known,
                 None => self.records.get(&subject).await?,

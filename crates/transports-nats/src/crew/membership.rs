@@ -21,7 +21,7 @@ impl Crew {
     /// Ends every subscription: another one took over.
     pub(crate) fn dismiss(&self) {
         self.change(|state, wakes| {
-            let lost = state.leases_of(state.latest);
+            let lost = state.book.leases_of(state.latest);
             state.dismissed.extend(lost);
             state.seats.dismiss(wakes);
         });

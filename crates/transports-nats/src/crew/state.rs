@@ -1,23 +1,17 @@
 //! What a group has on this node: a state machine without a connection.
 
-use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_nats::Subject;
 use busgate_core::Message;
 use tokio::time::Instant;
 
 use super::{
+    book::Book,
     entry::{Entry, Stand},
     seats::{Seats, Wakes},
 };
 use crate::{delivery::Delivered, record::Record};
-
-/// How many messages that went back are remembered; of the others the records tell.
-const MAX_RETURNED: usize = 65_536;
 
 /// For how long a message waits for an earlier one that is being admitted.
 const COURTESY: Duration = Duration::from_millis(50);
@@ -47,21 +41,13 @@ pub(crate) enum Admission {
     LookUp,
 }
 
-/// Invariant: `held` counts the entries that are not returned, `ready` has those that are ready, `deadlines` those that
-/// are leased; only [`State::shift`] changes a stand (`the_indexes_say_what_the_entries_say`).
+/// The messages, the subscriptions, and what goes from the ones to the others.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    entries: HashMap<u64, Entry>,
-    ready: BTreeSet<u64>,
-    admitting: BTreeSet<u64>,
+    pub(super) book: Book,
+    pub(crate) seats: Seats,
     /// Since when the first that is ready waits for one that is being admitted.
     polite_since: Option<Instant>,
-    deadlines: BTreeSet<(Instant, u64)>,
-    /// In the order in which the server heard of them: sequence, epoch.
-    touched: VecDeque<(Instant, u64, u64)>,
-    returned: VecDeque<(u64, u64)>,
-    held: usize,
-    pub(crate) seats: Seats,
     /// What a member lost, to be given back and counted.
     pub(crate) dismissed: Vec<u64>,
     /// The member that joined last.
@@ -82,11 +68,11 @@ impl State {
     }
 
     pub(crate) fn entry(&self, sequence: u64) -> Option<&Entry> {
-        self.entries.get(&sequence)
+        self.book.get(sequence)
     }
 
     pub(crate) fn entry_mut(&mut self, sequence: u64) -> Option<&mut Entry> {
-        self.entries.get_mut(&sequence)
+        self.book.get_mut(sequence)
     }
 
     /// How many subscriptions there are; the last one counts until nothing can be delivered to it any more.
@@ -96,7 +82,7 @@ impl State {
 
     /// How many more may come, with so many on their way.
     pub(crate) fn room(&self, outstanding: usize) -> usize {
-        self.seats.capacity().saturating_sub(self.held + outstanding)
+        self.seats.capacity().saturating_sub(self.book.held() + outstanding)
     }
 
     /// Takes in what was delivered. A second delivery of what is here changes only how to settle it.
@@ -107,10 +93,10 @@ impl State {
         self.seen = self.seen.max(sequence);
         let mut admission = if is_fresh { Admission::Done } else { Admission::LookUp };
         let (mut record, mut number, mut previous) = (Record::default(), 0, None);
-        if let Some(known) = self.entries.get_mut(&sequence) {
+        if let Some(known) = self.book.get_mut(sequence) {
             if known.stand.is_held() {
-                (known.reply, known.touched, known.generation) = (reply, now, generation);
-                self.touched.push_back((now, sequence, known.epoch()));
+                (known.reply, known.generation) = (reply, generation);
+                self.book.touch(now, sequence);
                 return Admission::Done;
             }
             (record, number) = (known.record, known.number);
@@ -121,7 +107,6 @@ impl State {
                 admission = if is_open { Admission::Close } else { Admission::Linger };
             }
         }
-        let stand = Stand::Admitting;
         let entry = Entry {
             delivered,
             reply,
@@ -134,14 +119,9 @@ impl State {
             message: Some(message),
             policy: None,
         };
-        self.entries.insert(sequence, entry);
-        self.touched.push_back((now, sequence, delivered.epoch));
+        self.book.insert(sequence, entry);
+        let stand = if admission == Admission::Done { Stand::Ready } else { Stand::Admitting };
         self.shift(sequence, stand, wakes);
-        if admission == Admission::Done {
-            self.shift(sequence, Stand::Ready, wakes);
-        } else {
-            self.admitting.insert(sequence);
-        }
         admission
     }
 
@@ -154,7 +134,7 @@ impl State {
         number: u64,
         wakes: &mut Wakes,
     ) {
-        if let Some(entry) = self.entries.get_mut(&sequence)
+        if let Some(entry) = self.book.get_mut(sequence)
             && entry.epoch() == epoch
             && entry.stand == Stand::Admitting
         {
@@ -170,8 +150,8 @@ impl State {
         member: u64,
         wakes: &mut Wakes,
     ) -> Option<(Entry, Arc<Message>)> {
-        let sequence = *self.ready.first()?;
-        if self.admitting.first().is_some_and(|earlier| *earlier < sequence) {
+        let sequence = self.book.first_ready()?;
+        if self.book.first_admitting().is_some_and(|earlier| earlier < sequence) {
             // Not for ever: others that come back would keep what is fresh waiting.
             if now < *self.polite_since.get_or_insert(now) + COURTESY {
                 return None;
@@ -183,7 +163,7 @@ impl State {
         let deadline = now + policy.ack_wait;
         self.shift(sequence, Stand::Leased { member, deadline }, wakes);
         self.seats.lease(member);
-        let entry = self.entries.get_mut(&sequence)?;
+        let entry = self.book.get_mut(sequence)?;
         (entry.policy, entry.previous) = (Some(policy), None);
         let message = entry.message.take()?;
         Some((entry.clone(), message))
@@ -191,68 +171,36 @@ impl State {
 
     /// Whether somebody could take something.
     pub(crate) fn has_work(&self) -> bool {
-        !self.ready.is_empty() && self.seats.has_idle()
+        self.book.ready() > 0 && self.seats.has_idle()
     }
 
     /// Wakes one for each that is ready.
     pub(crate) fn wake_for_work(&mut self, wakes: &mut Wakes) {
-        let ready = self.ready.len();
+        let ready = self.book.ready();
         self.seats.wake_idle(ready, wakes);
     }
 
     /// Moves a message from one stand to another.
     pub(crate) fn shift(&mut self, sequence: u64, to: Stand, wakes: &mut Wakes) {
-        let Some(entry) = self.entries.get_mut(&sequence) else { return };
-        let from = std::mem::replace(&mut entry.stand, to);
-        let epoch = entry.delivered.epoch;
-        match from {
-            Stand::Ready => drop(self.ready.remove(&sequence)),
-            Stand::Admitting => drop(self.admitting.remove(&sequence)),
-            Stand::Leased { deadline, .. } => drop(self.deadlines.remove(&(deadline, sequence))),
-            Stand::Busy { .. } | Stand::Ending { .. } | Stand::Returned { .. } => {}
+        let Some(from) = self.book.shift(sequence, to) else { return };
+        if to == Stand::Ready {
+            self.seats.wake_idle(1, wakes);
         }
-        match to {
-            Stand::Ready => {
-                self.ready.insert(sequence);
-                self.seats.wake_idle(1, wakes);
-            }
-            Stand::Leased { deadline, .. } => drop(self.deadlines.insert((deadline, sequence))),
-            Stand::Returned { .. } => self.returned.push_back((sequence, epoch)),
-            Stand::Admitting | Stand::Busy { .. } | Stand::Ending { .. } => {}
-        }
-        self.held = self.held + usize::from(to.is_held()) - usize::from(from.is_held());
         if let Some(member) = from.member().filter(|member| to.member() != Some(*member)) {
             self.seats.free(member, wakes);
         }
-        self.forget_returned();
     }
 
     /// Forgets a message that is done.
     pub(crate) fn finish(&mut self, sequence: u64, wakes: &mut Wakes) {
         self.shift(sequence, Stand::Busy { member: None }, wakes);
-        if self.entries.remove(&sequence).is_some() {
-            self.held -= 1;
-        }
-        while let Some((_, sequence, epoch)) = self.touched.front()
-            && self.entries.get(sequence).is_none_or(|entry| entry.epoch() != *epoch)
-        {
-            self.touched.pop_front();
-        }
-    }
-
-    fn forget_returned(&mut self) {
-        while self.returned.len() > MAX_RETURNED {
-            let Some((sequence, epoch)) = self.returned.pop_front() else { return };
-            if self.entries.get(&sequence).is_some_and(|it| it.epoch() == epoch && !it.stand.is_held()) {
-                self.entries.remove(&sequence);
-            }
-        }
+        self.book.remove(sequence);
     }
 
     /// Takes the leases that ran out by `now`.
     pub(crate) fn expire(&mut self, now: Instant, wakes: &mut Wakes) -> Vec<Entry> {
         let mut over = Vec::new();
-        while let Some(&(at, sequence)) = self.deadlines.first()
+        while let Some((at, sequence)) = self.book.next_deadline()
             && at <= now
         {
             over.extend(self.end(sequence, wakes));
@@ -281,10 +229,10 @@ impl State {
 
     /// What was read ahead and nobody may take any more.
     pub(crate) fn unread(&mut self, wakes: &mut Wakes) -> Vec<Entry> {
-        let excess = self.held.saturating_sub(self.seats.capacity());
-        let mut last: Vec<u64> = self.ready.iter().rev().take(excess).copied().collect();
+        let excess = self.book.held().saturating_sub(self.seats.capacity());
+        let mut last = self.book.last_ready(excess);
         if self.seats.is_empty() {
-            last.extend(self.admitting.iter().copied());
+            last.extend(self.book.admitting());
         }
         // In their order, which the server keeps.
         last.sort_unstable();
@@ -297,88 +245,26 @@ impl State {
         let entry = self.entry(sequence)?;
         let is_open = entry.stand == Stand::Admitting || entry.previous.is_some();
         self.shift(sequence, Stand::Returned { is_open, due: None }, wakes);
-        let entry = self.entries.get_mut(&sequence)?;
+        let entry = self.book.get_mut(sequence)?;
         entry.message = None;
         Some(entry.clone())
     }
 
-    /// Those of whom the server should hear again, when it has not for `after`.
-    pub(crate) fn untouched(&mut self, now: Instant, after: Duration, generation: u64) -> Vec<Subject> {
-        let mut quiet = Vec::new();
-        while let Some(&(at, sequence, epoch)) = self.touched.front()
-            && at + after <= now
-        {
-            self.touched.pop_front();
-            let Some(entry) = self.entries.get_mut(&sequence) else { continue };
-            if entry.epoch() == epoch && entry.touched == at && entry.stand.is_held() {
-                entry.touched = now;
-                // What an earlier connection had may be another's by now: that stays in doubt.
-                if entry.generation == generation {
-                    quiet.push(entry.reply.clone());
-                }
-                self.touched.push_back((now, sequence, epoch));
-            }
-        }
-        quiet
-    }
-
-    /// What is here may be another's by now.
-    pub(crate) fn doubt(&mut self) {
-        for entry in self.entries.values_mut() {
-            entry.generation = u64::MAX;
-        }
-    }
-
     /// The server heard of it.
     pub(crate) fn touch(&mut self, now: Instant, sequence: u64) {
-        if let Some(entry) = self.entries.get_mut(&sequence) {
-            entry.touched = now;
-            let epoch = entry.delivered.epoch;
-            self.touched.push_back((now, sequence, epoch));
-        }
-    }
-
-    /// When there is something to do next, if the server must hear of everything after `after`.
-    pub(crate) fn next_deadline(&self, after: Duration) -> Option<Instant> {
-        let lease = self.deadlines.first().map(|(at, _)| *at);
-        let touch = self.touched.front().map(|(at, ..)| *at + after);
-        lease.into_iter().chain(touch).min()
+        self.book.touch(now, sequence);
     }
 
     /// Whether its lease is the first to run out: whoever waits for that must be told.
     pub(crate) fn is_earliest(&self, entry: &Entry) -> bool {
-        self.deadlines.first().is_some_and(|(_, sequence)| *sequence == entry.delivered.stamp.sequence)
-    }
-
-    /// How many leases run.
-    pub(crate) fn leased(&self) -> u64 {
-        self.entries.values().filter(|it| it.stand.member().is_some()).count() as u64
-    }
-
-    /// How many were read ahead.
-    pub(crate) fn read_ahead(&self) -> u64 {
-        (self.ready.len() + self.admitting.len()) as u64
-    }
-
-    /// How many this node knows to be held back until later.
-    pub(crate) fn delayed(&self, now: Instant) -> u64 {
-        let later = |it: &&Entry| matches!(it.stand, Stand::Returned { due: Some(due), .. } if due > now);
-        self.entries.values().filter(later).count() as u64
-    }
-
-    /// The leases of one member.
-    pub(crate) fn leases_of(&self, member: u64) -> Vec<u64> {
-        let theirs = |it: &&Entry| matches!(it.stand, Stand::Leased { member: of, .. } if of == member);
-        self.entries.values().filter(theirs).map(|it| it.delivered.stamp.sequence).collect()
+        self.book.next_deadline().is_some_and(|(_, sequence)| sequence == entry.delivered.stamp.sequence)
     }
 
     /// Puts a lease in this state's care that another node gave, and that is extended here.
     pub(crate) fn adopt(&mut self, entry: Entry, deadline: Instant, wakes: &mut Wakes) {
         let sequence = entry.delivered.stamp.sequence;
-        let (touched, epoch) = (entry.touched, entry.epoch());
         let idle = Stand::Returned { is_open: true, due: None };
-        self.entries.insert(sequence, Entry { stand: idle, ..entry });
-        self.touched.push_back((touched, sequence, epoch));
+        self.book.insert(sequence, Entry { stand: idle, ..entry });
         self.shift(sequence, Stand::Leased { member: 0, deadline }, wakes);
     }
 }

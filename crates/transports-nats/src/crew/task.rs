@@ -107,7 +107,7 @@ impl Run {
 
     fn until(&self) -> Instant {
         let state = self.crew.state.lock();
-        let deadline = state.next_deadline(self.crew.patience());
+        let deadline = state.book.next_duty(self.crew.patience());
         drop(state);
         let silent = self.puller.as_ref().and_then(Puller::silent_at);
         let times = [deadline, silent, self.retry_at, self.recheck_at];
@@ -119,7 +119,7 @@ impl Run {
         let (crew, now) = (&self.crew, Instant::now());
         let (over, quiet, has_work) = crew.change(|state, wakes| {
             let over = state.expire(now, wakes);
-            let quiet = state.untouched(now, crew.patience(), crew.link.generation());
+            let quiet = state.book.untouched(now, crew.patience(), crew.link.generation());
             let has_work = state.has_work();
             if has_work && self.recheck_at.is_some_and(|at| at <= now) {
                 state.seats.wake_idle(1, wakes);

@@ -6,17 +6,15 @@ use crate::{
     crew::{Crew, Entry, Stand},
     delivery::{DONE, IN_PROGRESS},
     record::Record,
+    records::RIVALS,
 };
-
-/// How often to try against others that write the same record.
-const TRIES: usize = 8;
 
 impl Crew {
     /// Settles by the record of the message: whoever writes it first wins.
     pub(super) async fn settle_by_record(&self, entry: &Entry, was: Stand, verb: &Verb) -> Result<Settled> {
         let (sequence, epoch) = (entry.delivered.stamp.sequence, entry.epoch());
         let subject = self.record_of(sequence);
-        for _ in 0..TRIES {
+        for _ in 0..RIVALS {
             let (record, number) = self.records.get(&subject).await?;
             if !record.is_open(epoch) {
                 if was.is_held() {

@@ -1,5 +1,7 @@
 //! The state of a crew under whatever may happen to it.
 
+use std::collections::HashMap;
+
 use busgate_core::{GroupName, Message, MessageId, Start, SubscribeOptions, Timestamp};
 use proptest::prelude::*;
 
@@ -66,14 +68,7 @@ impl World {
     }
 
     fn pick(&self, nth: usize, fits: impl Fn(Stand) -> bool) -> Option<u64> {
-        let mut found: Vec<u64> = self
-            .state
-            .entries
-            .iter()
-            .filter(|(_, it)| fits(it.stand))
-            .map(|(sequence, _)| *sequence)
-            .collect();
-        found.sort_unstable();
+        let found: Vec<u64> = self.state.book.standing(fits).into_iter().collect();
         (!found.is_empty()).then(|| found[nth % found.len()])
     }
 
@@ -126,27 +121,8 @@ impl World {
             }
             Step::Touch { after } => {
                 self.now += Duration::from_millis(after);
-                self.state.untouched(self.now, Duration::from_secs(1), 1);
+                self.state.book.untouched(self.now, Duration::from_secs(1), 1);
             }
-        }
-    }
-
-    fn check(&self) {
-        let state = &self.state;
-        let of = |fits: fn(Stand) -> bool| -> BTreeSet<u64> {
-            state.entries.iter().filter(|(_, it)| fits(it.stand)).map(|(sequence, _)| *sequence).collect()
-        };
-        assert_eq!(state.held, of(Stand::is_held).len(), "held");
-        assert_eq!(state.ready, of(|stand| stand == Stand::Ready), "ready");
-        assert_eq!(state.admitting, of(|stand| stand == Stand::Admitting), "admitting");
-        let deadlines: BTreeSet<u64> = state.deadlines.iter().map(|(_, sequence)| *sequence).collect();
-        assert_eq!(deadlines, of(|stand| matches!(stand, Stand::Leased { .. })), "leased");
-        for sequence in of(Stand::is_held) {
-            let entry = &state.entries[&sequence];
-            let kept = |(at, of, epoch): &(Instant, u64, u64)| {
-                (*at, *of, *epoch) == (entry.touched, sequence, entry.epoch())
-            };
-            assert!(state.touched.iter().any(kept), "the server would not hear of {sequence} again");
         }
     }
 }
@@ -157,7 +133,7 @@ proptest! {
         let mut world = World::new();
         for step in &steps {
             world.step(step);
-            world.check();
+            world.state.book.check();
         }
     }
 }
@@ -242,5 +218,5 @@ fn the_last_to_leave_hands_back_what_nobody_got() {
     let back: Vec<u64> =
         state.unread(&mut wakes).iter().map(|entry| entry.delivered.stamp.sequence).collect();
     assert_eq!(back, [2, 3]);
-    assert_eq!((state.held, state.leased()), (1, 1));
+    assert_eq!((state.book.held(), state.book.leased()), (1, 1));
 }
