@@ -7,7 +7,9 @@ use busgate_core::{ConsumerName, ErrorKind, Nack, Settled, Start, SubscribeOptio
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-use super::support::{PATIENCE, Worker, connect, ids, next, publish, registered, settle, work_on, workers};
+use super::support::{
+    PATIENCE, Worker, connect, ids, next, publish, registered, settle, until_waiting, work_on, workers,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_dead_node_handed_out_is_settled_by_another() {
@@ -137,7 +139,7 @@ async fn an_ack_after_the_end_counts_while_the_message_is_only_read_ahead() {
         publish(&transport, &event, id).await;
         let delivery = next(&mut member).await;
         // It runs out, and comes back to this node, where nobody asks for it.
-        tokio::time::sleep(lease * 4).await;
+        until_waiting(&transport, &event, 1).await;
         assert_eq!(settle(&transport, &delivery, verb).await, wanted);
         assert_eq!(settle(&transport, &delivery, Verb::Ack).await, Settled::Stale);
     }
@@ -156,7 +158,8 @@ async fn an_ack_after_a_release_counts_wherever_the_message_is_by_then() {
         publish(&transport, &event, &id).await;
         let delivery = next(&mut member).await;
         assert_eq!(settle(&transport, &delivery, Verb::Release { counted: true }).await, Settled::Released);
-        // By then it is with the server, or let in again, or read ahead; nobody looks at it, and it is handed back.
+        // By then it is with the server, or let in again, or read ahead; nobody looks at it, and it is handed back. Real time
+        // is the point of both sleeps: each round drops and acks at another moment of a way that nobody sees.
         tokio::time::sleep(Duration::from_millis(round % 8)).await;
         drop(member);
         tokio::time::sleep(Duration::from_millis(round / 8 * 4)).await;

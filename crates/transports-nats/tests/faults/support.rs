@@ -67,6 +67,20 @@ pub(crate) async fn next(subscription: &mut Subscription) -> Delivery {
     }
 }
 
+/// Waits until the groups of an event have so many messages that nobody holds.
+pub(crate) async fn until_waiting(transport: &Arc<NatsTransport>, event: &EventName, wanted: u64) {
+    let waiting = async {
+        loop {
+            let lag = transport.lag(event).await.unwrap();
+            if lag.iter().filter_map(|group| group.waiting).sum::<u64>() == wanted {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, waiting).await.unwrap();
+}
+
 pub(crate) async fn settle(transport: &Arc<NatsTransport>, delivery: &Delivery, verb: Verb) -> Settled {
     let token = delivery.token().unwrap().clone();
     transport.settle(vec![Settlement { token, verb }]).await.pop().unwrap().unwrap()
