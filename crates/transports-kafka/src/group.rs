@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout};
 use self::state::End;
 pub(crate) use self::{
     crew::{Crew, Found},
-    state::Ask,
+    state::settling::Ask,
 };
 use crate::{event::Event, lease::Member, settle::Relay, shared::Shared, shelf::held_topic};
 

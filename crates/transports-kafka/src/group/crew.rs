@@ -17,7 +17,11 @@ use super::{
     Groups,
     client::Inbox,
     lag::Stand,
-    state::{Ask, End, Settling, State, Wakes},
+    state::{
+        End, State,
+        settling::{Ask, Settling},
+        wakes::Wakes,
+    },
 };
 use crate::{asker::Bounds, error::closed, event::Event, lease::Entry, shared::Shared, shelf::Store};
 

@@ -24,7 +24,7 @@ use super::{
     client::{Client, Fatal, Signal, fatal},
     crew::Phase,
     opening,
-    state::{End, LINGER, Wakes},
+    state::{End, LINGER, wakes::Wakes},
     track::Track,
 };
 use crate::error::{closed, unknown};

@@ -6,7 +6,7 @@ use busgate_core::Result;
 use tokio::time::Instant;
 
 use crate::{
-    group::{Crew, state::Wakes},
+    group::{Crew, state::wakes::Wakes},
     reader::Picked,
 };
 
@@ -60,7 +60,7 @@ impl Again {
         }
         let mut wakes = Wakes::default();
         let mut state = crew.state.lock();
-        if let Some(track) = state.tracks.get_mut(&partition).filter(|track| track.serial == serial) {
+        if let Some(track) = state.track(partition, serial) {
             track.read_again(picked.messages, &picked.lost);
         }
         state.wake_for_work(Instant::now(), &mut wakes);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::{
     asker::Bounds,
     codec,
-    group::{Crew, client::Queue, state::Wakes},
+    group::{Crew, client::Queue, state::wakes::Wakes},
 };
 
 /// How many messages are taken in at a time.

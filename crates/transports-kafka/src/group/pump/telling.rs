@@ -9,7 +9,10 @@ use tokio::{task::JoinHandle, time::Instant};
 use crate::group::{
     Crew,
     client::Client,
-    state::{News, Sent, Wakes},
+    state::{
+        commit::{News, Sent},
+        wakes::Wakes,
+    },
 };
 
 /// The least time from one commit to the next: what is settled meanwhile goes together.

@@ -1,11 +1,15 @@
-//! What the broker is told, and who waits until it knows.
+//! What the broker is told, and what follows once it knows.
 
 use std::time::Duration;
 
 use busgate_core::Moment;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
-use super::{State, Wakes};
+use super::{
+    State,
+    waiters::{TrackId, Waiters},
+    wakes::Wakes,
+};
 use crate::{group::track::Told, offsets::Commit, shelf::Entry};
 
 /// How long to wait before a commit that failed is sent again.
@@ -13,13 +17,6 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// What a commit needs to tell anything at all.
 const LEAST_METADATA: usize = 128;
-
-/// Somebody who waits until what was settled is committed.
-#[derive(Debug)]
-pub(super) struct Waiter {
-    pub(super) tracks: Vec<(i32, u64)>,
-    pub(super) done: oneshot::Sender<bool>,
-}
 
 /// What goes to the broker at once.
 #[derive(Debug, Default)]
@@ -34,8 +31,9 @@ pub(in crate::group) struct News {
 pub(in crate::group) struct Sent {
     /// Since when.
     pub(in crate::group) begun: Instant,
-    marks: Vec<(i32, u64, u64)>,
-    waiters: Vec<Waiter>,
+    /// What is settled by it, of which assignment.
+    marks: Vec<(TrackId, u64)>,
+    waiters: Waiters,
 }
 
 impl State {
@@ -50,7 +48,7 @@ impl State {
                 Some(Told { entries, commit, mark }) => {
                     news.entries.extend(entries.into_iter().map(|entry| (*partition, entry)));
                     news.commits.push((*partition, commit));
-                    marks.push((*partition, track.serial, mark));
+                    marks.push(((*partition, track.serial), mark));
                 }
                 None => {
                     tracing::error!(partition, "a commit has no room for what is finished");
@@ -59,48 +57,35 @@ impl State {
                 }
             }
         }
-        let is_told = |waiter: &Waiter| !waiter.tracks.iter().any(|track| full.contains(track));
-        let (waiters, later) = std::mem::take(&mut self.waiters).into_iter().partition(is_told);
-        self.waiters = later;
+        let waiters = self.waiters.take_all_but(&full);
         Some((news, Sent { begun: now.at, marks, waiters }))
     }
 
     /// The broker has heard.
     pub(in crate::group) fn committed(&mut self, sent: Sent, now: Instant, wakes: &mut Wakes) {
-        for (partition, serial, mark) in sent.marks {
-            let track = self.tracks.get_mut(&partition).filter(|track| track.serial == serial);
-            if let Some(track) = track {
+        for ((partition, serial), mark) in sent.marks {
+            if let Some(track) = self.track(partition, serial) {
                 track.committed(mark, now);
             }
         }
-        for waiter in sent.waiters {
-            // Whoever no longer waits does not need it.
-            let _ = waiter.done.send(true);
-        }
+        sent.waiters.committed();
         self.wake_for_work(now, wakes);
     }
 
     /// The broker has not heard, or did not say so: it is told again. `is_aside` when it stopped at what goes before the
     /// commits.
     pub(in crate::group) fn not_committed(&mut self, sent: Sent, is_aside: bool, now: Instant) {
-        for (partition, serial, _) in sent.marks {
-            let track = self.tracks.get_mut(&partition).filter(|track| track.serial == serial);
-            if let Some(track) = track {
+        for ((partition, serial), _) in sent.marks {
+            if let Some(track) = self.track(partition, serial) {
                 track.not_committed(is_aside, now);
                 track.soil(now + AGAIN);
             }
         }
         let tracks = &self.tracks;
-        let is_here = |(partition, serial): &(i32, u64)| {
+        let is_here = |(partition, serial): &TrackId| {
             tracks.get(partition).is_some_and(|track| track.serial == *serial)
         };
-        for waiter in sent.waiters.into_iter().filter(|waiter| !waiter.done.is_closed()) {
-            if waiter.tracks.iter().all(is_here) {
-                self.waiters.push(waiter);
-            } else {
-                let _ = waiter.done.send(false);
-            }
-        }
+        self.waiters.put_back(sent.waiters, is_here);
     }
 
     /// The broker may have missed this node for long: what is here may be another's by now.
@@ -124,10 +109,7 @@ impl State {
     pub(in crate::group) fn lose(&mut self, partitions: &[i32]) {
         for partition in partitions {
             let Some(track) = self.tracks.remove(partition) else { continue };
-            let lost = (*partition, track.serial);
-            for waiter in self.waiters.extract_if(.., |waiter| waiter.tracks.contains(&lost)) {
-                let _ = waiter.done.send(false);
-            }
+            self.waiters.lose((*partition, track.serial));
         }
     }
 }
