@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 
 use self::state::End;
 pub(crate) use self::{
-    crew::{Crew, Found},
+    crew::{Crew, found::Found},
     state::settling::Ask,
 };
 use crate::{event::Event, lease::Member, settle::Relay, shared::Shared, shelf::held_topic};

@@ -1,15 +1,13 @@
 //! One group or named consumer on this node: what its members, its pump and those who settle share.
 
+pub(super) mod found;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::AtomicBool},
-    task::Context,
 };
 
-use busgate_core::{
-    Delivery, Error, ErrorKind, Group, Holder, Item, LeaseToken, Moment, Result, SubscribeOptions, Taken,
-    Transport,
-};
+use busgate_core::{Error, Group, Holder, Moment, Result, SubscribeOptions};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
@@ -23,7 +21,7 @@ use super::{
         wakes::Wakes,
     },
 };
-use crate::{asker::Bounds, error::closed, event::Event, lease::Entry, shared::Shared, shelf::Store};
+use crate::{asker::Bounds, error::closed, event::Event, shared::Shared, shelf::Store};
 
 /// A group or named consumer on this node.
 #[derive(Debug)]
@@ -51,16 +49,6 @@ pub(super) enum Phase {
     Open,
     /// It is over.
     Gone(Option<Error>),
-}
-
-/// What a look for the next item found.
-pub(crate) enum Found {
-    /// Something to hand out.
-    Item(Result<Item>),
-    /// Nothing will come any more.
-    End(Option<Error>),
-    /// Nothing yet.
-    Nothing,
 }
 
 impl Crew {
@@ -170,62 +158,6 @@ impl Crew {
         self.wake(wakes);
     }
 
-    /// The next item for a member.
-    pub(crate) fn look(&self, member: u64, transport: &Arc<dyn Transport>, cx: &Context<'_>) -> Found {
-        let (now, mut wakes) = (self.now(), Wakes::default());
-        let mut state = self.state.lock();
-        state.expire(now.at, &mut wakes);
-        let found = self.next(&mut state, member, now, cx, &mut wakes);
-        drop(state);
-        self.wake(wakes);
-        match found {
-            Next::Taken(partition, taken) => Found::Item(self.delivery(partition, taken, transport)),
-            Next::Found(found) => found,
-        }
-    }
-
-    fn next(&self, state: &mut State, member: u64, now: Moment, cx: &Context<'_>, wakes: &mut Wakes) -> Next {
-        if !state.is_seated(member) {
-            let text = "the consumer has subscribed elsewhere";
-            return Next::Found(Found::End(Some(Error::new(ErrorKind::Exists, text))));
-        }
-        match state.end {
-            Some(End::Unregistered) => return Next::Found(Found::End(None)),
-            Some(End::Closed | End::Idle) => return Next::Found(Found::End(Some(closed()))),
-            None => {}
-        }
-        if let Some(gap) = state.gaps.pop_front() {
-            return Next::Found(Found::Item(Ok(Item::Gap(gap))));
-        }
-        if !state.has_room(member) {
-            state.wait(member, cx.waker(), false);
-            return Next::Found(Found::Nothing);
-        }
-        match state.take(now, member, wakes) {
-            Some((partition, taken)) => {
-                state.is_served(member);
-                Next::Taken(partition, taken)
-            }
-            None => {
-                state.wait(member, cx.waker(), true);
-                Next::Found(Found::Nothing)
-            }
-        }
-    }
-
-    fn delivery(&self, partition: i32, taken: Taken, transport: &Arc<dyn Transport>) -> Result<Item> {
-        let entry = Entry { life: self.event.life, partition, offset: taken.offset };
-        let cursor = self.event.own_cursor(entry.place())?;
-        let token = LeaseToken {
-            event: self.event.name.clone(),
-            holder: self.holder.clone(),
-            entry: entry.to_bytes(),
-            epoch: taken.epoch,
-        };
-        let delivery = Delivery::leased(token, taken.message, cursor, taken.attempt, Arc::clone(transport));
-        Ok(Item::Delivery(delivery))
-    }
-
     /// Settles what belongs to partitions that are held here.
     pub(crate) fn settle(&self, asks: &[Ask]) -> Settling {
         let (now, mut wakes) = (self.now(), Wakes::default());
@@ -270,9 +202,4 @@ impl Crew {
         let stands = state.tracks.iter().map(|(partition, track)| (*partition, stand(&track.group)));
         (stands.collect(), state.members())
     }
-}
-
-enum Next {
-    Taken(i32, Taken),
-    Found(Found),
 }

@@ -1,10 +1,14 @@
 //! One partition that this node reads for a group: who has which message, and the messages themselves.
 
+mod claim;
+mod handover;
+
 use std::sync::Arc;
 
-use busgate_core::{Group, Message, Moment, Outcome, RetryPolicy, Slot, Taken, Unfinished, Verb};
+use busgate_core::{Group, Message, Moment, Outcome, RetryPolicy, Slot, Taken, Verb};
 use tokio::time::Instant;
 
+use self::claim::Claim;
 use super::payloads::Payloads;
 use crate::{
     offsets::{self, Author, Commit, Handover},
@@ -13,21 +17,6 @@ use crate::{
 
 /// How many messages are read ahead of the takers.
 const AHEAD: u64 = 4096;
-
-/// Where a partition stands with its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Claim {
-    /// The broker has not heard of this owner: nothing is handed out.
-    New,
-    /// It has.
-    Held,
-    /// It may have given up this owner since: nothing fresh is handed out until it was heard again.
-    Doubted,
-    /// It is being told of a doubted owner.
-    Asked,
-    /// It goes to another owner: nothing is handed out or settled any more.
-    Leaving,
-}
 
 /// A partition and its group.
 #[derive(Debug)]
@@ -70,17 +59,13 @@ impl Track {
         limit: usize,
     ) -> Self {
         let (group, aside) = match handover {
-            Some(handover) => {
-                let (frontier, aside) = (handover.frontier, within(shelved.known, handover.frontier));
-                let unfinished = merged(handover.unfinished, &aside);
-                (Group::resume(frontier, author.generation, policy, unfinished), aside)
-            }
-            None => (Group::new(offset, author.generation), Vec::new()),
+            Some(handover) => handover::resume(handover, shelved.known, author, policy),
+            None => (handover::begin(offset, author), Vec::new()),
         };
         let away = aside.iter().map(|known| known.offset).filter(|known| *known < offset);
         Self {
             serial,
-            group: group.with_confirmed_order().with_max_held(MAX_ASIDE),
+            group,
             author,
             claim: Claim::New,
             payloads: Payloads::without(away),
@@ -92,24 +77,16 @@ impl Track {
         }
     }
 
-    /// The broker knows this owner. What it was told before there was doubt says nothing of after.
-    pub(super) fn claimed(&mut self) {
-        if matches!(self.claim, Claim::New | Claim::Asked) {
-            self.claim = Claim::Held;
-        }
-    }
-
     /// The broker may have given the partition to somebody else: it is told how things stand, and says whether it has.
     pub(super) fn doubt(&mut self, now: Instant) {
-        if matches!(self.claim, Claim::Held | Claim::Asked) {
-            self.claim = Claim::Doubted;
+        if self.claim.doubt() {
             self.soil(now);
         }
     }
 
     /// Whether deliveries are settled here.
     pub(super) fn settles(&self) -> bool {
-        matches!(self.claim, Claim::Held | Claim::Doubted | Claim::Asked)
+        self.claim.settles()
     }
 
     fn is_held(&self) -> bool {
@@ -158,8 +135,7 @@ impl Track {
     /// Begins anew at this offset: the partition was made anew, or cut off.
     pub(super) fn restart(&mut self, begin: u64, now: Instant) {
         self.author.generation += 1;
-        let group = Group::new(begin, self.author.generation);
-        self.group = group.with_confirmed_order().with_max_held(MAX_ASIDE);
+        self.group = handover::begin(begin, self.author);
         self.payloads = Payloads::default();
         self.shelf.clear();
         self.position = begin;
@@ -189,7 +165,7 @@ impl Track {
         if !self.is_held() {
             return 0;
         }
-        self.group.ready() as u64 + self.position.saturating_sub(self.group.frontier())
+        self.group.ready() as u64 + self.ahead()
     }
 
     /// Hands a message out.
@@ -271,9 +247,7 @@ impl Track {
     /// What the broker is to hear.
     pub(super) fn commit(&mut self, now: Moment) -> Option<Told> {
         self.due = None;
-        if self.claim == Claim::Doubted {
-            self.claim = Claim::Asked;
-        }
+        self.claim.ask();
         let entries = self.shelf.plan(&self.group, self.author, now, self.limit);
         let Some(commit) = offsets::write(&self.group, &self.shelf, self.author, now, self.limit) else {
             self.shelf.undo();
@@ -284,7 +258,7 @@ impl Track {
 
     /// The broker has heard.
     pub(super) fn committed(&mut self, mark: u64, now: Instant) {
-        self.claimed();
+        self.claim.hear();
         self.group.confirm(mark);
         self.shelf.landed(&self.group);
         if self.shelf.kept(now) {
@@ -294,9 +268,7 @@ impl Track {
 
     /// The broker has not heard, or did not say so; `is_aside` when it was what is set aside that it has not.
     pub(super) fn not_committed(&mut self, is_aside: bool, now: Instant) {
-        if matches!(self.claim, Claim::Held | Claim::Asked) {
-            self.claim = Claim::Doubted;
-        }
+        self.claim.doubt();
         if is_aside { self.shelf.failed(now) } else { self.shelf.landed(&self.group) }
     }
 
@@ -329,19 +301,4 @@ impl Track {
         }
         lost.iter().for_each(|offset| self.payloads.lose(*offset));
     }
-}
-
-/// Those that the commit tells to be beyond what it passes by.
-fn within(mut known: Vec<Unfinished>, frontier: u64) -> Vec<Unfinished> {
-    known.retain(|known| known.offset < frontier);
-    known
-}
-
-/// What the commit tells and what was set aside; where both tell, the latter is newer.
-fn merged(told: Vec<Unfinished>, aside: &[Unfinished]) -> Vec<Unfinished> {
-    let mut all = told;
-    all.retain(|told| aside.binary_search_by_key(&told.offset, |known| known.offset).is_err());
-    all.extend_from_slice(aside);
-    all.sort_unstable_by_key(|known| known.offset);
-    all
 }
