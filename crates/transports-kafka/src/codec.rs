@@ -10,7 +10,7 @@ use busgate_core::{Message, MessageId, Metadata, Timestamp};
 use bytes::Bytes;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
 
-use crate::producer::Draft;
+use crate::{place::Place, producer::Draft};
 
 /// The header that has a message's id.
 pub(crate) const ID: &str = "busgate-id";
@@ -30,22 +30,6 @@ const CODED: &str = "busgate-meta%-";
 pub(crate) const MACHINERY: &str = "busgate-x-";
 /// What headers begin with that NATS reads: they are as much ours, so that a message can go from broker to broker.
 const NATS: &str = "nats-";
-
-/// Where a record is in its event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
-    /// The partition.
-    pub(crate) partition: i32,
-    /// The offset in it.
-    pub(crate) offset: i64,
-}
-
-impl Place {
-    /// The place of a record.
-    pub(crate) fn of(record: &BorrowedMessage<'_>) -> Self {
-        Self { partition: record.partition(), offset: record.offset() }
-    }
-}
 
 /// How far a record's time may be from when it is written: what is older than the retention is let go of at once, and
 /// what is in the future is not taken.

@@ -19,7 +19,7 @@ use self::{
     learning::{Learning, Lesson},
 };
 use crate::{
-    codec::Place, config::Deduplication, error, event::Event, reader::Limit, shared::Shared, tap::Sink,
+    config::Deduplication, error, event::Event, place::Place, reader::Limit, shared::Shared, tap::Sink,
 };
 
 /// How many messages are looked at at a time when the ids are read.

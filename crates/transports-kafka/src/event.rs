@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::codec::Place;
+use crate::place::Place;
 
 /// How long it is not looked again how many partitions there are, however many ask.
 const FRESH: Duration = Duration::from_secs(1);

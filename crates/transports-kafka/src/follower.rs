@@ -7,9 +7,9 @@ use futures_util::stream;
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    codec::Place,
     error,
     event::Event,
+    place::Place,
     reader::Limit,
     shared::Shared,
     start::Begun,

@@ -15,6 +15,7 @@ mod follower;
 mod group;
 mod lease;
 mod offsets;
+mod place;
 mod producer;
 mod reader;
 mod registry;

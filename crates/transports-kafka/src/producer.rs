@@ -24,8 +24,8 @@ use self::{
 };
 use crate::{
     clients::{Clients, Context, refused},
-    codec::Place,
     error,
+    place::Place,
 };
 
 /// How long closing waits for what is on its way.

@@ -12,7 +12,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 pub(crate) use self::pick::Picked;
 use self::session::Session;
-use crate::{asker::Bounds, clients::Clients, codec::Place, event::Event, shared::Shared};
+use crate::{asker::Bounds, clients::Clients, event::Event, place::Place, shared::Shared};
 
 /// How many pages are read at once.
 const READERS: usize = 4;

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::{
     asker::Bounds,
-    codec::Place,
     event::{Event, untold},
+    place::Place,
     reader::Limit,
     shared::Shared,
 };

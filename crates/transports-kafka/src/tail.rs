@@ -20,8 +20,9 @@ use tokio::sync::watch;
 pub(crate) use self::ring::Entry;
 use self::ring::{Limits, Ring};
 use crate::{
-    codec::{self, Place},
+    codec,
     event::Event,
+    place::Place,
     shared::Shared,
     tap::{Following, Sink},
 };

@@ -11,10 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::Outcome;
-use crate::codec::Place;
-
-/// How a place is kept in a window of numbers: the partition above, the offset below.
-const OFFSET_BITS: u32 = 48;
+use crate::place::Place;
 
 /// How many ids are kept whose message may or may not be there.
 const MAX_DOUBTED: usize = 100_000;
@@ -98,7 +95,7 @@ impl Index {
 impl State {
     fn claim(&mut self, now: Timestamp, id: &MessageId) -> Claim {
         if let Some(number) = self.window.find(now, id) {
-            return Claim::Taken(place(number));
+            return Claim::Taken(Place::from_number(number));
         }
         if let Some(waiting) = self.flying.get_mut(id) {
             let (done, outcome) = oneshot::channel();
@@ -118,7 +115,7 @@ impl State {
 
     fn remember(&mut self, at: Timestamp, id: &MessageId, place: Place) {
         if self.window.find(at, id).is_none() {
-            self.window.remember(at, id, number(place));
+            self.window.remember(at, id, place.to_number());
         }
     }
 }
@@ -185,19 +182,6 @@ impl Drop for Flight {
                 let _ = waiting.send(Err(gave_up.with_effect(Effect::Unknown)));
             }
         }
-    }
-}
-
-fn number(place: Place) -> u64 {
-    let partition = u64::try_from(place.partition).unwrap_or(0);
-    partition << OFFSET_BITS | u64::try_from(place.offset).unwrap_or(0)
-}
-
-fn place(number: u64) -> Place {
-    let offset = number & ((1 << OFFSET_BITS) - 1);
-    Place {
-        partition: i32::try_from(number >> OFFSET_BITS).unwrap_or(0),
-        offset: i64::try_from(offset).unwrap_or(0),
     }
 }
 

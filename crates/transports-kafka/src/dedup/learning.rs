@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use super::index::Index;
 use crate::{
-    codec::{self, Place},
+    codec,
+    place::Place,
     tap::{Following, Sink},
 };
 

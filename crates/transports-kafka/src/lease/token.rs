@@ -3,7 +3,7 @@
 use busgate_core::{Error, Result};
 use bytes::Bytes;
 
-use crate::codec::Place;
+use crate::place::Place;
 
 /// Where a leased message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::sync::oneshot;
 
-use crate::{codec::Place, error};
+use crate::{error, place::Place};
 
 /// What became of each record, in their order.
 pub(crate) type Answers = Vec<Result<Place>>;

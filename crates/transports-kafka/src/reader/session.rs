@@ -13,13 +13,7 @@ use rdkafka::{
 use tokio::time::Instant;
 
 use super::{Chunk, Limit, lane::Lane};
-use crate::{
-    asker::Bounds,
-    clients::Context,
-    codec::{self, Place},
-    error,
-    event::Event,
-};
+use crate::{asker::Bounds, clients::Context, codec, error, event::Event, place::Place};
 
 /// How many messages are read ahead of one partition while another one's next is waited for.
 const AHEAD: usize = 4096;

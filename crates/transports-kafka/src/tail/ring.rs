@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use busgate_core::Message;
 
 use super::Found;
-use crate::codec::Place;
+use crate::place::Place;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use busgate_core::{Cursor, EventInfo, Result};
 
 use super::KafkaTransport;
-use crate::{asker::Bounds, codec::Place, event::Event};
+use crate::{asker::Bounds, event::Event, place::Place};
 
 /// Topics of ours that are no event to anybody.
 const PROBE: &str = super::probe::EVENT;

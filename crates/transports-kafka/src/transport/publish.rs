@@ -6,10 +6,11 @@ use busgate_core::{Effect, Error, ErrorKind, EventName, Message, Receipt, Result
 
 use super::KafkaTransport;
 use crate::{
-    codec::{self, Place},
+    codec,
     config::Unkeyed,
     dedup::Claim,
     event::Event,
+    place::Place,
     producer::{Draft, Landing, partition_of},
 };
 

@@ -9,6 +9,7 @@ use crate::{
     asker::Bounds,
     codec,
     group::{Crew, client::Queue, state::wakes::Wakes},
+    place::Place,
 };
 
 /// How many messages are taken in at a time.
@@ -72,7 +73,7 @@ impl Intake {
             while batch.len() < BATCH {
                 match queue.poll(Duration::ZERO) {
                     Some(Ok(record)) => {
-                        let offset = codec::Place::of(&record).offset;
+                        let offset = Place::of(&record).offset;
                         batch.push((offset.cast_unsigned(), codec::message(&record)));
                     }
                     Some(Err(error)) => {
