@@ -53,6 +53,11 @@ impl Record {
         !self.is_done && self.fence <= epoch
     }
 
+    /// Whether the token of this very epoch is the one that it is done by.
+    pub(crate) const fn is_done_by(&self, epoch: u64) -> bool {
+        self.is_done && self.fence == epoch.saturating_add(1)
+    }
+
     /// As it stands on the server.
     pub(crate) fn write(&self) -> String {
         let Self { fence, attempts, counted, delivered, lost, is_closed, is_done } = self;

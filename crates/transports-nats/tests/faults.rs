@@ -3,9 +3,13 @@
 
 #[path = "faults/cluster.rs"]
 mod cluster;
+#[path = "faults/cut.rs"]
+mod cut;
 #[path = "faults/nodes.rs"]
 mod nodes;
 #[path = "faults/restart.rs"]
 mod restart;
 #[path = "faults/support.rs"]
 mod support;
+#[path = "faults/wire.rs"]
+mod wire;

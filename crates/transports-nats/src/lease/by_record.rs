@@ -16,9 +16,14 @@ impl Crew {
         let subject = self.record_of(sequence);
         for _ in 0..RIVALS {
             let (record, number) = self.records.get(&subject).await?;
+            if *verb == Verb::Ack && record.is_done_by(epoch) {
+                // An earlier try wrote it down, and its answer was lost.
+                return self.tell_done(entry).await;
+            }
             if !record.is_open(epoch) {
                 if was.is_held() {
-                    self.conclude(sequence, Some(Stand::Returned { is_open: false, due: None }));
+                    // Forgotten: what others wrote is read when it comes back.
+                    self.conclude(sequence, None);
                 }
                 return Ok(Settled::Stale);
             }
@@ -35,14 +40,18 @@ impl Crew {
             };
             let Some(number) = self.records.put(&subject, next, number).await? else { continue };
             if *verb == Verb::Ack {
-                // Whatever becomes of this: who gets the message sees that it is done.
-                self.tell(&entry.reply, DONE).await?;
-                self.conclude(sequence, None);
-                return Ok(Settled::Acked);
+                return self.tell_done(entry).await;
             }
             return self.return_it(entry, next, number, verb).await;
         }
         Err(Error::unavailable("other nodes settle the same message"))
+    }
+
+    /// Tells the server of what is done by its record. Whatever becomes of this: who gets the message sees that.
+    async fn tell_done(&self, entry: &Entry) -> Result<Settled> {
+        self.tell(&entry.reply, DONE).await?;
+        self.conclude(entry.delivered.stamp.sequence, None);
+        Ok(Settled::Acked)
     }
 }
 

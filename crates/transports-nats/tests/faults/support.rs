@@ -7,8 +7,8 @@ use std::{
 };
 
 use busgate_core::{
-    Delivery, Effect, EventConfig, EventName, GroupName, Item, Message, MessageId, Settled, Settlement,
-    Start, SubscribeOptions, Subscription, Tasks, Transport, Verb,
+    Delivery, EventConfig, EventName, GroupName, Item, Message, MessageId, Settled, Settlement, Start,
+    SubscribeOptions, Subscription, Tasks, Transport, Verb,
 };
 use busgate_transports_nats::NatsTransport;
 use futures_util::StreamExt;
@@ -90,10 +90,20 @@ pub(crate) async fn settle(transport: &Arc<NatsTransport>, delivery: &Delivery, 
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) came: BTreeMap<String, usize>,
-    /// Those whose ack was answered, and when.
-    pub(crate) acked: BTreeMap<String, Instant>,
-    /// Those that came after their ack was answered, and when that was.
-    pub(crate) back: Vec<(String, Instant)>,
+    /// Those of which `acked` was answered, when, and what was answered before.
+    pub(crate) acked: BTreeMap<String, (Instant, Vec<String>)>,
+    /// Those that came after that, how much later, and how it had come about.
+    pub(crate) back: Vec<Back>,
+}
+
+/// What was acked, and came back.
+#[derive(Debug)]
+#[allow(dead_code, reason = "shown by a test that fails")]
+pub(crate) struct Back {
+    id: String,
+    attempt: u32,
+    after: Duration,
+    answers: Vec<String>,
 }
 
 /// A worker in a task of its own, which acks whatever comes.
@@ -114,21 +124,22 @@ impl Worker {
                 {
                     let mut seen = shared.lock();
                     *seen.came.entry(id.clone()).or_default() += 1;
-                    if let Some(at) = seen.acked.get(&id).copied() {
-                        seen.back.push((id.clone(), at));
+                    if let Some((at, answers)) = seen.acked.get(&id).cloned() {
+                        let (id, attempt, after) = (id.clone(), delivery.attempt, at.elapsed());
+                        seen.back.push(Back { id, attempt, after, answers });
                     }
                 }
                 // What was not answered is asked again: it says what became of it.
                 let token = delivery.token().unwrap().clone();
-                let (mut settled, mut unknown) = (delivery.ack().await, false);
+                let (mut settled, mut answers) = (delivery.ack().await, Vec::new());
                 while let Err(error) = &settled {
-                    unknown |= error.effect() == Effect::Unknown;
+                    answers.push(format!("{error} ({:?})", error.effect()));
                     sleep(Duration::from_millis(100)).await;
                     let again = Settlement { token: token.clone(), verb: Verb::Ack };
                     settled = transport.settle(vec![again]).await.pop().unwrap();
                 }
-                if settled.is_ok_and(|settled| settled == Settled::Acked || unknown) {
-                    shared.lock().acked.insert(id, Instant::now());
+                if settled.is_ok_and(|settled| settled == Settled::Acked) {
+                    shared.lock().acked.insert(id, (Instant::now(), answers));
                 }
             }
         });
