@@ -43,6 +43,8 @@ pub(crate) struct Crew {
     life: String,
     /// After how long the server gives a delivery to another, when it hears nothing.
     ack_wait: Duration,
+    /// Whether servers elect who leads the consumer.
+    is_replicated: bool,
     pub(crate) state: Mutex<State>,
     pub(crate) alarm: Notify,
     /// Whether its task has ended.
@@ -67,6 +69,7 @@ impl Crew {
             consumer: info.name.clone(),
             life: life(link, event, info),
             ack_wait: info.config.ack_wait().max(Duration::from_secs(1)),
+            is_replicated: info.is_replicated(),
             state: Mutex::new(state),
             alarm: Notify::new(),
             rests: watch::Sender::new(false),
@@ -112,7 +115,8 @@ impl Crew {
 
     /// Whether the server surely did not give this to anyone else meanwhile.
     pub(crate) fn is_certain(&self, entry: &Entry, now: Instant) -> bool {
-        entry.generation == self.link.generation() && now < entry.touched + self.ack_wait.mul_f32(0.9)
+        let is_of_now = !entry.is_usurped && entry.generation == self.link.generation();
+        is_of_now && now < entry.touched + self.ack_wait.mul_f32(0.9)
     }
 
     /// After how long the server gives a delivery to another.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use busgate_core::Result;
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
 
 use super::call::{Answer, found};
@@ -20,9 +20,23 @@ pub(crate) struct ConsumerInfo {
     ack_floor: Sequences,
     pub(crate) num_ack_pending: u64,
     pub(crate) num_pending: u64,
+    cluster: Option<Cluster>,
+}
+
+/// Which servers have it.
+#[derive(Clone, Debug, Deserialize)]
+struct Cluster {
+    /// But for the one that leads.
+    #[serde(default)]
+    replicas: Vec<IgnoredAny>,
 }
 
 impl ConsumerInfo {
+    /// Whether several servers have it, of which one leads.
+    pub(crate) fn is_replicated(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| !cluster.replicas.is_empty())
+    }
+
     /// The last sequence that somebody got. Servers of 2.9 call some delivered that they took back; what is acked tells
     /// better, when nothing is open.
     pub(crate) fn reached(&self) -> u64 {

@@ -156,6 +156,11 @@ impl Book {
         }
     }
 
+    /// The same, but most is not, and the server goes on hearing of it.
+    pub(super) fn usurp(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.is_usurped = true);
+    }
+
     /// When there is something to do next, if the server must hear of everything after `after`.
     pub(super) fn next_duty(&self, after: Duration) -> Option<Instant> {
         let lease = self.deadlines.first().map(|(at, _)| *at);

@@ -59,6 +59,8 @@ pub(crate) struct Entry {
     pub(crate) touched: Instant,
     /// On which connection that was.
     pub(crate) generation: u64,
+    /// Whether its consumer has another leader since.
+    pub(crate) is_usurped: bool,
     pub(crate) stand: Stand,
     /// The epoch of the last delivery that somebody took, where its token still settles: nobody has taken this one yet.
     pub(crate) previous: Option<u64>,

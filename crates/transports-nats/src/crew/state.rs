@@ -95,7 +95,7 @@ impl State {
         let (mut record, mut number, mut previous) = (Record::default(), 0, None);
         if let Some(known) = self.book.get_mut(sequence) {
             if known.stand.is_held() {
-                (known.reply, known.generation) = (reply, generation);
+                (known.reply, known.generation, known.is_usurped) = (reply, generation, false);
                 self.book.touch(now, sequence);
                 return Admission::Done;
             }
@@ -114,6 +114,7 @@ impl State {
             number,
             touched: now,
             generation,
+            is_usurped: false,
             stand: Stand::Returned { is_open: false, due: None },
             previous,
             message: Some(message),

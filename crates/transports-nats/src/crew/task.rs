@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_nats::Subscriber;
 use busgate_core::Result;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
@@ -9,6 +10,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use self::election::elected;
 use super::{Crew, Wakes, state::RECHECK};
 use crate::{
     delivery::IN_PROGRESS,
@@ -18,6 +20,7 @@ use crate::{
 
 mod arrivals;
 mod asking;
+mod election;
 mod restart;
 
 /// How long to wait after a fault.
@@ -34,6 +37,7 @@ struct Run {
     recheck_at: Option<Instant>,
     /// Admissions, and leases that end.
     work: FuturesUnordered<BoxFuture<'static, ()>>,
+    elections: Option<Subscriber>,
     changes: watch::Receiver<u64>,
     ending: watch::Receiver<Option<End>>,
 }
@@ -43,6 +47,7 @@ enum Woken {
     Worked,
     Alarm,
     Reconnected,
+    Elected,
     Ended,
     Time,
 }
@@ -51,9 +56,10 @@ impl Crew {
     /// Works for the crew until its event ends.
     pub(crate) async fn run(self: Arc<Self>) {
         let (changes, ending) = (self.link.changes(), self.event.ending());
-        let work = FuturesUnordered::new();
+        let (work, elections) = (FuturesUnordered::new(), self.elections().await);
+        let crew = self;
         let mut run =
-            Run { crew: self, puller: None, retry_at: None, recheck_at: None, work, changes, ending };
+            Run { crew, puller: None, retry_at: None, recheck_at: None, work, elections, changes, ending };
         run.changes.mark_unchanged();
         while run.crew.event.ended().is_none() && !run.crew.state.lock().is_given_up {
             run.turn().await;
@@ -72,10 +78,19 @@ impl Run {
         self.meet_deadlines();
         self.keep_asking().await;
         match self.wait().await {
-            Woken::Heard(Ok(Heard::Message(message))) => self.take_in(message),
-            Woken::Heard(Ok(Heard::Nothing)) | Woken::Worked | Woken::Alarm | Woken::Ended | Woken::Time => {}
-            Woken::Heard(Ok(Heard::Trouble)) => self.retry_at = Some(Instant::now() + MOMENT),
-            Woken::Heard(Ok(Heard::Gone) | Err(_)) | Woken::Reconnected => self.start_over().await,
+            Woken::Heard(heard) => self.hear(heard).await,
+            Woken::Worked | Woken::Alarm | Woken::Ended | Woken::Time => {}
+            Woken::Elected => self.be_usurped().await,
+            Woken::Reconnected => self.start_over().await,
+        }
+    }
+
+    async fn hear(&mut self, heard: Result<Heard>) {
+        match heard {
+            Ok(Heard::Message(message)) => self.take_in(message),
+            Ok(Heard::Nothing) => {}
+            Ok(Heard::Trouble) => self.retry_at = Some(Instant::now() + MOMENT),
+            Ok(Heard::Gone) | Err(_) => self.start_over().await,
         }
     }
 
@@ -92,6 +107,7 @@ impl Run {
             biased;
             _ = self.ending.changed() => Woken::Ended,
             _ = self.changes.changed() => Woken::Reconnected,
+            () = elected(&mut self.elections) => Woken::Elected,
             heard = heard => Woken::Heard(heard),
             Some(()) = self.work.next() => Woken::Worked,
             () = self.crew.alarm.notified() => Woken::Alarm,

@@ -76,6 +76,7 @@ impl Crew {
             number: 0,
             touched: Instant::now(),
             generation: u64::MAX,
+            is_usurped: false,
             stand: Stand::Returned { is_open: true, due: None },
             previous: None,
             message: None,
