@@ -35,6 +35,24 @@ impl<'a> Remembered<'a> {
     }
 }
 
+impl Remembered<'_> {
+    /// When it was made, if it tells: what comes later is greater. A UUID of version 7 begins with 48 bits of milliseconds, and
+    /// has twelve more behind its version that tell what was made in the same one apart (RFC 9562, 5.7 and 6.2).
+    fn made(&self) -> Option<u64> {
+        let Self::Uuid([_, a, b, c, d, e, f, version, more, ..]) = self else { return None };
+        let made = [*a, *b, *c, *d, *e, *f, *version & 0x0f, *more];
+        let [high, low] = [u64::from_be_bytes(made) >> 16, u64::from_be_bytes(made) & 0x0fff];
+        (version >> 4 == 7).then_some(high << 12 | low)
+    }
+}
+
+/// When the first and the last of these ids was made. An id that does not tell may have been made at any time, and is not the
+/// last.
+pub(crate) fn made(ids: &[Remembered<'_>]) -> (u64, u64) {
+    let times = || ids.iter().map(|id| id.made().unwrap_or(0));
+    (times().min().unwrap_or(0), times().max().unwrap_or(0))
+}
+
 impl ToRedisArgs for Remembered<'_> {
     fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
         out.write_arg(self.bytes());
@@ -75,6 +93,19 @@ mod tests {
             bytes[range].iter().map(|byte| format!("{byte:02x}")).collect()
         };
         format!("{}-{}-{}-{}-{}", hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16))
+    }
+
+    #[test]
+    fn ids_tell_when_they_were_made() {
+        let [early, late] = ["01a20172-16f5-748d-81a6-a34c725254e2", "01a20172-16f5-748e-81a6-a34c725254e2"];
+        let next = "01a20172-16f6-7000-81a6-a34c725254e2";
+        let silent = "01a20172-16f5-448d-81a6-a34c725254e2";
+        let times = |ids: &[&str]| made(&ids.iter().map(|id| Remembered::new(id)).collect::<Vec<_>>());
+        assert_eq!(times(&[early]), (0x01a2_0172_16f5_48d, 0x01a2_0172_16f5_48d));
+        assert_eq!(times(&[next, early, late]), (times(&[early]).0, times(&[next]).0));
+        assert!(times(&[early]) < times(&[late]) && times(&[late]) < times(&[next]));
+        assert_eq!(times(&[early, silent]), (0, times(&[early]).1), "it may have been made at any time");
+        assert_eq!(times(&["orders-7"]), (0, 0));
     }
 
     proptest! {

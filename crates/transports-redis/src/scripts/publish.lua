@@ -1,34 +1,45 @@
 -- Adds a batch. KEYS: stream, record, ids, earlier ids, marks.
 -- ARGV: mapped, channel, defaults (dedup, age, bytes, messages), most ids, node, how many messages, whether an id is among them
--- twice, the ids as they are remembered, then runs of messages that are alike but for id and payload: how many, what each
--- weighs besides, how many arguments of XADD they share, those, then the id and the payload of each
+-- twice, when the first and the last of the ids was made, the ids as they are remembered, then runs of messages that are alike
+-- but for id and payload: how many, what each weighs besides, how many arguments of XADD they share, those, then the id and the
+-- payload of each
 local I0, I1, M = KEYS[3], KEYS[4], KEYS[5]
 local rec = record(ARGV[1])
 if not rec.life then return gone(rec) end
 local window, most, count = tonumber(rec.dedup or ARGV[3]), tonumber(ARGV[7]), tonumber(ARGV[9])
 
--- Ids are remembered in two hashes that take turns, so that they need no clearing one by one.
-local one, two, now = {}, {}, 0
+-- Ids are remembered in two hashes that take turns, so that they need no clearing one by one. Each tells, under a name that is
+-- no id, when the last of its ids was made that tells its time: what was made later is not in it.
+local LAST = '\254'
+local one, two, now, last_made = {}, {}, 0, nil
 if window > 0 then
   now = now_ms()
-  local turn = tonumber(call('HGET', I0, '') or 0)
+  local turn
+  turn, last_made = unpack(call('HMGET', I0, '', LAST))
+  turn = tonumber(turn or 0)
   if turn == 0 or now - turn >= window or call('HLEN', I0) > most / 2 then
     if turn ~= 0 then
       call('UNLINK', I1)
       call('RENAME', I0, I1)
     end
-    call('HSET', I0, '', now)
+    last_made = '0'
+    call('HSET', I0, '', now, LAST, last_made)
     call('PEXPIRE', I0, window * 2 + 1000)
   end
-  one = call('HMGET', I0, unpack(ARGV, 11, 10 + count))
-  if call('EXISTS', I1) == 1 then two = call('HMGET', I1, unpack(ARGV, 11, 10 + count)) end
+  local made = tonumber(ARGV[11])
+  local function look_in(ids, last)
+    if last and made > tonumber(last) then return {} end
+    return call('HMGET', ids, unpack(ARGV, 13, 12 + count))
+  end
+  one = look_in(I0, last_made)
+  if call('EXISTS', I1) == 1 then two = look_in(I1, call('HGET', I1, LAST)) end
 end
 
 local out, remember, added, bytes = {}, {}, 0, 0
 local limit = rec.native and 0 or tonumber(rec.bytes or ARGV[5])
 -- Only ids that are in the batch twice need to be looked for in it.
 local seen = ARGV[10] == '1' and {}
-local n, at = 0, 11 + count
+local n, at = 0, 13 + count
 while n < count do
   local many, besides, shared = tonumber(ARGV[at]), ARGV[at + 1], tonumber(ARGV[at + 2])
   local last = 7 + shared
@@ -37,7 +48,7 @@ while n < count do
   at = at + 3 + shared
   for i = at, at + 2 * many - 2, 2 do
     n = n + 1
-    local id = ARGV[10 + n]
+    local id = ARGV[12 + n]
     local first = one[n] or two[n]
     if first and now - tonumber(string.match(first, '^%d+')) >= window then first = nil end
     if seen and window > 0 then first = seen[id] or first end
@@ -56,7 +67,12 @@ while n < count do
   at = at + 2 * many
 end
 if added == 0 then return { 'ok', rec.life, table.concat(out, ' ') } end
-if window > 0 then call('HSET', I0, unpack(remember)) end
+if window > 0 then
+  if last_made and tonumber(ARGV[12]) > tonumber(last_made) then
+    remember[2 * added + 1], remember[2 * added + 2] = LAST, ARGV[12]
+  end
+  call('HSET', I0, unpack(remember))
+end
 if not rec.native then
   age_out(rec, ARGV[4])
   if limit > 0 then

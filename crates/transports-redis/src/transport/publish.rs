@@ -13,7 +13,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     batch::{Hand, Job, Load, MOST},
-    codec::{self, remembered::Remembered},
+    codec::{
+        self,
+        remembered::{self, Remembered},
+    },
     error,
     id::EntryId,
     link::Line,
@@ -197,9 +200,9 @@ async fn publish(node: &Node, topic: &Topic, messages: &[&Message], line: Option
         command.arg(node.config().max_ids).arg(&node.name).arg(messages.len());
         let ids: HashSet<_> = messages.iter().map(|message| &message.id).collect();
         command.arg(u8::from(ids.len() < messages.len()));
-        for message in messages {
-            command.arg(Remembered::new(message.id.as_str()));
-        }
+        let ids: Vec<_> = messages.iter().map(|message| Remembered::new(message.id.as_str())).collect();
+        let (first, last) = remembered::made(&ids);
+        command.arg(first).arg(last).arg(ids);
         codec::write(messages, command);
     };
     let call = script::PUBLISH.call(&names, arguments).replicated();
