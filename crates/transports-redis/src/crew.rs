@@ -15,7 +15,7 @@ use busgate_core::{Error, Gap, Holder, RetryPolicy, SubscribeOptions};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-pub(crate) use self::seat::{Poll, Taken};
+pub(crate) use self::seat::{Ours, Poll, Taken};
 use self::seat::{Seat, SeatItem};
 use crate::{id::EntryId, node::Node, topic::Topic};
 
@@ -79,6 +79,8 @@ struct State {
 struct Held {
     serial: u64,
     epoch: u64,
+    /// As in [`Taken`].
+    apart: Option<u64>,
     /// Until when it is ours.
     until: Instant,
     /// When it was yielded, unless it was read ahead only.
@@ -201,17 +203,17 @@ impl Crew {
         self.alarm.notify_one();
     }
 
-    /// Deliveries are being settled, by entry, epoch, and whether that ends them. Answers after how long those that are ours
-    /// come back when they are nacked without a delay, spread so that not all come at once.
+    /// Deliveries are being settled, by entry, epoch, and whether that ends them. Answers what is known of those that are ours.
     pub(crate) fn settling(
         &self,
         deliveries: impl Iterator<Item = (EntryId, u64, bool)>,
-    ) -> Vec<Option<Duration>> {
+    ) -> Vec<Option<Ours>> {
         let mut state = self.state.lock();
         let state = &mut *state;
         let spread = 0.9 + fastrand::f64() / 5.0;
-        let backoff = |(id, epoch, ends)| {
+        let ours = |(id, epoch, ends)| {
             let held = state.held.get_mut(&id).filter(|held| held.epoch == epoch)?;
+            let was_leaving = held.leaving;
             if ends
                 && !std::mem::replace(&mut held.leaving, true)
                 && let Some(seat) = state.seats.get_mut(&held.serial)
@@ -221,9 +223,10 @@ impl Crew {
                     seat.wake();
                 }
             }
-            Some(held.policy.delay_after(held.attempt).mul_f64(spread))
+            let backoff = held.policy.delay_after(held.attempt).mul_f64(spread);
+            Some(Ours { backoff, apart: held.apart.filter(|_| !was_leaving) })
         };
-        deliveries.map(backoff).collect()
+        deliveries.map(ours).collect()
     }
 
     /// The call that settles is on its way: who waits for the places that it frees asks right behind it.

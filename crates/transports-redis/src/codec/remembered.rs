@@ -101,7 +101,7 @@ mod tests {
         let next = "01a20172-16f6-7000-81a6-a34c725254e2";
         let silent = "01a20172-16f5-448d-81a6-a34c725254e2";
         let times = |ids: &[&str]| made(&ids.iter().map(|id| Remembered::new(id)).collect::<Vec<_>>());
-        assert_eq!(times(&[early]), (0x01a2_0172_16f5_48d, 0x01a2_0172_16f5_48d));
+        assert_eq!(times(&[early]), (0x001a_2017_216f_548d, 0x001a_2017_216f_548d));
         assert_eq!(times(&[next, early, late]), (times(&[early]).0, times(&[next]).0));
         assert!(times(&[early]) < times(&[late]) && times(&[late]) < times(&[next]));
         assert_eq!(times(&[early, silent]), (0, times(&[early]).1), "it may have been made at any time");

@@ -188,10 +188,12 @@ impl State {
                 continue;
             }
             if let Some(taken) = left.pop_front() {
-                let (epoch, attempt, policy) = (taken.epoch, taken.attempt, Arc::clone(&seat.policy));
+                let policy = Arc::clone(&seat.policy);
+                let Taken { epoch, attempt, apart, .. } = taken;
                 let held = super::Held {
                     serial,
                     epoch,
+                    apart,
                     until: asked + AHEAD,
                     yielded: None,
                     told: false,
@@ -265,6 +267,7 @@ mod tests {
             id: entry(nth),
             epoch: 1,
             attempt: 1,
+            apart: None,
             message: Arc::new(Message::new(MessageId::generate(), "")),
         });
         let mut state = crew.state.lock();

@@ -45,6 +45,8 @@ struct Brought {
     /// The epoch of those that have no entry of their own, and those.
     mark: u64,
     plain: Vec<(EntryId, Message)>,
+    /// What counts how often such were set apart.
+    apart: u64,
     due: Option<u64>,
     more: bool,
     gap: Option<busgate_core::Gap>,
@@ -210,9 +212,13 @@ impl Crew {
         let (gap, missed, cut) = (reply.flag()?, reply.count()?, reply.text()?);
         let gap = if gap { Some(self.topic.gap(plan.life, missed, cut.parse().ok())?) } else { None };
         let mark = lease::epoch_of(&reply.text()?).ok_or_else(|| error::nonsense("work"))?;
-        let plain = reply.entries()?;
+        let apart = reply.text()?.parse().map_err(|_| error::nonsense("work"))?;
+        let (mut plain, mut parts) = (Vec::new(), reply.parts()?);
+        while parts.len() > 0 {
+            plain.extend(parts.entries()?);
+        }
         self.marked.store(number, Ordering::Relaxed);
-        Ok(Ok(Brought { epoch: lease::epoch(turn, nonce), entries, mark, plain, due, more, gap }))
+        Ok(Ok(Brought { epoch: lease::epoch(turn, nonce), entries, mark, plain, apart, due, more, gap }))
     }
 
     /// Whether messages are handed out without an entry, as the script is told.
@@ -269,6 +275,7 @@ impl Crew {
             id,
             epoch: brought.mark,
             attempt: 1,
+            apart: Some(brought.apart),
             message: Arc::new(message),
         });
         let mut taken: Vec<_> = again.chain(fresh).collect();
@@ -347,5 +354,11 @@ fn taken(entry: Value, epoch: u64) -> Option<Taken> {
     let mut parts = Reply::new("work", entry).ok()?;
     let (id, attempt) = (parts.id().ok()?, parts.number().ok()?);
     let message = codec::read(id, parts.parts().ok()?.rest());
-    Some(Taken { id, epoch, attempt: u32::try_from(attempt).unwrap_or(u32::MAX), message: Arc::new(message) })
+    Some(Taken {
+        id,
+        epoch,
+        attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+        apart: None,
+        message: Arc::new(message),
+    })
 }

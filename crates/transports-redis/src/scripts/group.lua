@@ -7,7 +7,8 @@
 -- Invariant: an entry of H is in exactly one of T, D, R and W.
 -- A message without a key that was read for the first time has no entry as long as nothing but that is to be said of it: it is
 -- pending with a node as its consumer, and its epoch is what `born` was in H when it was read. Who is done with it finds it
--- pending or not; all else makes it an entry first.
+-- pending or not; all else makes it an entry first. `apart` in H counts whenever that happens, and acks by others than who has
+-- it: as long as it is what it was when messages were read, those are pending until the node that has them acks them.
 local H, T, D, R, W = KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 
 local function read_state(text)
@@ -42,9 +43,15 @@ local function entry_of(group, id, epoch, born)
   return s
 end
 
+-- Messages that were handed out without an entry are not only their holder's any more. Answers the count.
+local function set_apart()
+  return tostring(call('HINCRBY', H, 'apart', 1))
+end
+
 -- Makes entries of all that nodes have read and not spoken of since: theirs until `till`.
 local function enter_pending(group, born, till)
   local from = '-'
+  set_apart()
   while from do
     local page, known = pending_page(group, 0, from, 200)
     for n, pending in ipairs(page) do

@@ -22,7 +22,10 @@ for n, entry in ipairs(pending) do
       lane = found and lane_of(found[2]) or ''
       s = { epoch = '0', attempts = entry[4], state = 'n', lane = lane }
       -- Its token is good until somebody else has it, and it was never told to be yielded.
-      if ours and born then s.epoch, s.attempts, s.state = born, entry[4] - 1, 'b' end
+      if ours and born then
+        s.epoch, s.attempts, s.state = born, entry[4] - 1, 'b'
+        set_apart()
+      end
     end
   elseif pause > 0 or idle < patience then
     -- There is an entry: whoever made it looks after it, and now and then that is checked.

@@ -1,6 +1,6 @@
 -- Settles a batch of one group. ARGV: mapped, life, group, channel, the holder, node, then acks of what is held here: an epoch,
--- how many, their ids, and so on until an epoch is empty; then of each of the others: id, epoch, verb, a time, whether nobody
--- holds it here. It answers one number each, none when all are done
+-- what `apart` was when they were read (empty: look at each), how many, their ids, and so on until an epoch is empty; then of
+-- each of the others: id, epoch, verb, a time, whether nobody holds it here. It answers one number each, none when all are done
 local rec = record(ARGV[1])
 if rec.life ~= ARGV[2] then return gone(rec) end
 local now, known, out = now_ms(), {}, {}
@@ -20,13 +20,22 @@ end
 -- Acks of what this node holds come by epoch: most have no entry, or need no more than a comparison.
 local at, held, twice = 7, 0, {}
 while ARGV[at] ~= '' do
-  local epoch, from, to = ARGV[at], at + 2, at + 1 + tonumber(ARGV[at + 1])
-  local texts = call('HMGET', H, 'born', unpack(ARGV, from, to))
-  local plain, start = texts[1] == epoch, epoch .. ' '
+  local epoch, from, to = ARGV[at], at + 3, at + 2 + tonumber(ARGV[at + 2])
+  local figure = call('HMGET', H, 'born', 'apart')
+  local plain, start, texts = figure[1] == epoch, epoch .. ' ', {}
+  local untouched = plain and ARGV[at + 1] == (figure[2] or '0')
+  if untouched then
+    -- Who else may have acked one is a client that is none of ours: it is done all the same.
+    call('XACK', S, ARGV[3], unpack(ARGV, from, to))
+  else
+    texts = call('HMGET', H, unpack(ARGV, from, to))
+  end
   for i = from, to do
-    local id, text = ARGV[i], texts[i - from + 2]
+    local id, text = ARGV[i], texts[i - from + 1]
     held = held + 1
-    if not text then
+    if untouched then
+      out[held] = 1
+    elseif not text then
       -- Whether it is pending is all there is to it.
       out[held] = plain and call('XACK', S, ARGV[3], id) or 0
     elseif string.sub(text, 1, #start) ~= start or twice[id] then
@@ -61,7 +70,10 @@ for i = at + 1, #ARGV, 5 do
     -- It has no entry: whether it is pending is all there is to it.
     if verb == 'ack' then
       out[n] = call('XACK', S, ARGV[3], id)
-      if out[n] == 1 and ARGV[i + 4] == '1' then elsewhere[#elsewhere + 1] = id end
+      if out[n] == 1 and ARGV[i + 4] == '1' then
+        elsewhere[#elsewhere + 1] = id
+        set_apart()
+      end
       text = nil
     else
       local s = entry_of(ARGV[3], id, epoch, born)
@@ -69,6 +81,7 @@ for i = at + 1, #ARGV, 5 do
         text = write_state(s)
         call('HSET', H, id, text)
         call('ZADD', T, now, id)
+        set_apart()
       end
     end
   end

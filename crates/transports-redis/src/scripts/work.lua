@@ -10,7 +10,7 @@ local max_parked, ahead, plainly = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[15
 local figure = call('HMGET', H, 'member', 'cut', 'born')
 if ARGV[11] ~= '' and figure[1] ~= ARGV[11] then return { 'taken' } end
 local returns, starts = tonumber(ARGV[16]), tonumber(ARGV[17])
-local now, i, came = now_ms(), 18, 0
+local now, i, came, entered = now_ms(), 18, 0, 0
 
 -- On a new connection the server may be one that has forgotten what was read: another mark for what is read from now on.
 local born = figure[3]
@@ -23,7 +23,10 @@ end
 for _ = 1, returns do
   local id, s = ARGV[i], entry_of(group, ARGV[i], ARGV[i + 1], born)
   if s and s.epoch == ARGV[i + 1] and s.state == 'b' and (s.plain or call('ZREM', T, id) == 1) then
-    if s.plain then call('HSET', H, id, write_state(s)) end
+    if s.plain then
+      call('HSET', H, id, write_state(s))
+      entered = entered + 1
+    end
     call('ZADD', R, 0, pad(id))
     came = came + 1
   end
@@ -35,12 +38,15 @@ for _ = 1, starts do
   if s and s.epoch == ARGV[i + 1] and s.state == 'b' then
     if ARGV[i + 3] == 'l' then s.state, s.attempts = 'l', s.attempts + 1 end
     if s.plain or ARGV[i + 3] == 'l' then call('HSET', H, id, write_state(s)) end
+    if s.plain then entered = entered + 1 end
     if s.plain or call('ZSCORE', T, id) or call('ZREM', R, pad(id)) == 1 then
       call('ZADD', T, now + tonumber(ARGV[i + 2]), id)
     end
   end
   i = i + 4
 end
+
+local apart = entered > 0 and set_apart() or call('HGET', H, 'apart') or '0'
 
 local out, set, timed, epoch, bytes, lost = {}, {}, {}, 0, 0, 0
 local begun
@@ -123,15 +129,30 @@ if lost > 0 then
   gap = 1
 end
 
+-- How the name of a key is packed.
+local KEY = '\163key'
+
+local function is_small(fields)
+  local size = 0
+  for n = 2, #fields, 2 do size = size + #fields[n] end
+  return size < 4096
+end
+
 -- Fresh messages without a key are handed out as they were read: the server's own pending list knows whose they are and since
--- when. What there is to say of them later makes them an entry like others.
-local plain, chunk, ended, fresh, given = {}, tonumber(ARGV[14]), false, 0, 0
+-- when. What there is to say of them later makes them an entry like others. Small ones go as one text, which costs the server
+-- and the node less than a value for each field; a text without the name of a key in it need not be looked through.
+local plain, parts, chunk, ended, fresh, given = {}, {}, tonumber(ARGV[14]), false, 0, 0
 while #out + given < want and bytes < most and not ended do
   if aside and call('ZCARD', W) >= max_parked then break end
   local count = math.min(want - #out - given, chunk)
   local got = call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', S, '>')
   local entries = got and got[1] and got[1][2] or {}
-  for n = 1, #entries do
+  local text = plainly and #entries > 0 and is_small(entries[1][2]) and cmsgpack.pack(entries)
+  local is_plain = text and not string.find(text, KEY, 1, true)
+  if is_plain then
+    parts[#parts + 1], given, bytes = text, given + #entries, bytes + #text + 256 * #entries
+  end
+  for n = is_plain and #entries + 1 or 1, #entries do
     local entry = entries[n]
     local id, fields, key, size = entry[1], entry[2], nil, 256
     for i = 1, #fields, 2 do
@@ -140,7 +161,7 @@ while #out + given < want and bytes < most and not ended do
     end
     if not key and plainly then
       given, bytes = given + 1, bytes + size
-      plain[given] = entry
+      plain[#plain + 1] = entry
     elseif not key then
       hand_out(id, 0, '', fields)
     else
@@ -178,6 +199,5 @@ end
 if came > 0 and call('ZCARD', R) > 0 then
   call('PUBLISH', ARGV[10], 'group ' .. ARGV[13] .. ' ' .. ARGV[12])
 end
--- Small ones go as one text, which costs the server and the node less than a value for each field.
-local packed = given > 0 and bytes < given * 4096
-return { 'ok', epoch, out, due, more, gap, missed, rec.cut or '', born, packed and cmsgpack.pack(plain) or plain }
+if #plain > 0 then parts[#parts + 1] = is_small(plain[1][2]) and cmsgpack.pack(plain) or plain end
+return { 'ok', epoch, out, due, more, gap, missed, rec.cut or '', born, apart, parts }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     batch::{Hand, Job, Load},
-    crew::Crew,
+    crew::{Crew, Ours},
     error, keys,
     lease::{self, Token},
     node::Node,
@@ -164,14 +164,14 @@ async fn settle(
     let Some(crew) = here else {
         let group = keys::group(holder);
         let place = Place { group: &group, keys: &topic.keys.of_group(&group), crew: None };
-        let backoffs = vec![None; entries.len()];
-        let (done, _) = tell(node, topic, &place, life, entries, &backoffs).await?;
+        let held = vec![None; entries.len()];
+        let (done, _) = tell(node, topic, &place, life, entries, &held).await?;
         return Ok(answers(entries, done));
     };
     let place = Place { group: &crew.group, keys: &crew.keys, crew: Some(&crew) };
     let deliveries = entries.iter().map(|entry| (entry.token.entry, entry.epoch, entry.ends()));
-    let backoffs = crew.settling(deliveries);
-    let told = tell(node, topic, &place, life, entries, &backoffs).await;
+    let held = crew.settling(deliveries);
+    let told = tell(node, topic, &place, life, entries, &held).await;
     let done = told.as_ref().map_or(&[][..], |(done, _)| done);
     let is_done = |nth: usize| done.get(nth).copied().unwrap_or_default();
     if done.is_empty() || done.iter().any(|done| !done) {
@@ -201,17 +201,17 @@ async fn tell(
     place: &Place<'_>,
     life: u64,
     entries: &[&Entry],
-    backoffs: &[Option<Duration>],
+    held: &[Option<Ours>],
 ) -> Result<(Vec<bool>, bool)> {
-    let [held, leases, delayed, ready, lanes] = place.keys;
-    let names = [topic.keys.stream.as_str(), &topic.keys.record, held, leases, delayed, ready, lanes];
-    let order = by_epoch(entries, backoffs);
+    let [kept, leases, delayed, ready, lanes] = place.keys;
+    let names = [topic.keys.stream.as_str(), &topic.keys.record, kept, leases, delayed, ready, lanes];
+    let order = by_kind(entries, held);
     let arguments = |command: &mut Cmd| {
         command.arg(topic.mapped_flag()).arg(format!("{life:x}")).arg(place.group).arg(&topic.keys.channel);
         command.arg(place.group).arg(&node.name);
         match &order {
             Some(order) => write_acks(command, order),
-            None => write_all(command, entries, backoffs),
+            None => write_all(command, entries, held),
         }
     };
     let mut telling = pin!(node.link.run(script::SETTLE.call(&names, arguments).replicated()));
@@ -241,45 +241,66 @@ fn answers(entries: &[&Entry], done: Vec<bool>) -> Vec<Settled> {
     entries.iter().zip(done).map(answer).collect()
 }
 
-/// Acks of what this node holds, each with its place in the batch, those of one epoch together; nothing when there is
-/// something else among them.
-fn by_epoch<'a>(entries: &[&'a Entry], held: &[Option<Duration>]) -> Option<Vec<(usize, &'a Entry)>> {
-    if !entries.iter().zip(held).all(|(entry, held)| entry.done == Settled::Acked && held.is_some()) {
-        return None;
+/// An ack of what this node holds.
+#[derive(Clone, Copy)]
+struct Ack<'a> {
+    /// Its place in the batch.
+    place: usize,
+    entry: &'a Entry,
+    /// As in [`Ours`].
+    apart: Option<u64>,
+}
+
+impl Ack<'_> {
+    /// What the script is told once for all that have the same. What is being settled already comes last: an entry that is
+    /// there twice is settled by the first.
+    const fn kind(&self) -> (u64, bool, Option<u64>) {
+        (self.entry.epoch, self.apart.is_none(), self.apart)
     }
-    let mut order: Vec<_> = entries.iter().copied().enumerate().collect();
-    // It is stable: of an entry that is there twice the first one is settled.
-    order.sort_by_key(|(_, entry)| entry.epoch);
-    Some(order)
+}
+
+/// Acks of what this node holds, those of one kind together; nothing when there is something else among them.
+fn by_kind<'a>(entries: &[&'a Entry], held: &[Option<Ours>]) -> Option<Vec<Ack<'a>>> {
+    let ack = |(place, (entry, ours)): (usize, (&&'a Entry, &Option<Ours>))| {
+        let ours = ours.filter(|_| entry.done == Settled::Acked)?;
+        Some(Ack { place, entry, apart: ours.apart })
+    };
+    let mut acks = entries.iter().zip(held).enumerate().map(ack).collect::<Option<Vec<_>>>()?;
+    acks.sort_by_key(Ack::kind);
+    Some(acks)
 }
 
 /// How many ids one command of a script can take.
 const MOST_IDS: usize = 2000;
 
-fn write_acks(command: &mut Cmd, order: &[(usize, &Entry)]) {
-    for of_epoch in order.chunk_by(|(_, one), (_, next)| one.epoch == next.epoch) {
-        for part in of_epoch.chunks(MOST_IDS) {
-            let epoch = part.first().map_or(0, |(_, entry)| entry.epoch);
-            command.arg(lease::epoch_text(epoch)).arg(part.len());
-            for (_, entry) in part {
-                command.arg(entry.token.entry);
+fn write_acks(command: &mut Cmd, acks: &[Ack<'_>]) {
+    for alike in acks.chunk_by(|one, next| one.kind() == next.kind()) {
+        for part in alike.chunks(MOST_IDS) {
+            let (epoch, _, apart) = part.first().map_or((0, true, None), Ack::kind);
+            command
+                .arg(lease::epoch_text(epoch))
+                .arg(apart.map_or_else(String::new, |apart| apart.to_string()));
+            command.arg(part.len());
+            for ack in part {
+                command.arg(ack.entry.token.entry);
             }
         }
     }
     command.arg("");
 }
 
-fn write_all(command: &mut Cmd, entries: &[&Entry], held: &[Option<Duration>]) {
+fn write_all(command: &mut Cmd, entries: &[&Entry], held: &[Option<Ours>]) {
     command.arg("");
     for (entry, ours) in entries.iter().zip(held) {
         command.arg(entry.token.entry).arg(lease::epoch_text(entry.epoch)).arg(entry.verb);
-        let time = entry.time.or(*ours).and_then(|time| i64::try_from(time.as_millis()).ok());
+        let time = entry.time.or_else(|| ours.map(|ours| ours.backoff));
+        let time = time.and_then(|time| i64::try_from(time.as_millis()).ok());
         command.arg(time.unwrap_or(-1)).arg(u8::from(ours.is_none()));
     }
 }
 
 /// Which entries are done, in the order of the batch.
-fn done(codes: &[Value], count: usize, order: Option<&[(usize, &Entry)]>) -> Option<Vec<bool>> {
+fn done(codes: &[Value], count: usize, order: Option<&[Ack<'_>]>) -> Option<Vec<bool>> {
     if codes.is_empty() {
         return Some(vec![true; count]);
     }
@@ -288,8 +309,8 @@ fn done(codes: &[Value], count: usize, order: Option<&[(usize, &Entry)]>) -> Opt
     }
     let mut done: Vec<_> = codes.iter().map(|code| *code == Value::Int(1)).collect();
     if let Some(order) = order {
-        for ((nth, _), code) in order.iter().zip(codes) {
-            *done.get_mut(*nth)? = *code == Value::Int(1);
+        for (ack, code) in order.iter().zip(codes) {
+            *done.get_mut(ack.place)? = *code == Value::Int(1);
         }
     }
     Some(done)

@@ -8,7 +8,7 @@ use busgate_transports_redis::RedisTransport;
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{PATIENCE, Worker, connect, next, publish, registered, work_on};
+use crate::support::{PATIENCE, Worker, connect, message, next, publish, registered, work_on};
 
 async fn settle(transport: &Arc<RedisTransport>, delivery: &busgate_core::Delivery, verb: Verb) -> Settled {
     let token = delivery.token().unwrap().clone();
@@ -71,6 +71,26 @@ async fn another_node_settles_while_the_first_lives_and_after_it_is_gone() {
     let mut works = work_on(&there, &event).await;
     let again = next(&mut works).await;
     assert_eq!((again.message.id.as_str(), again.attempt), ("c", 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_node_has_just_settled_is_stale_among_others() {
+    let server = Redis::v8_2().start().unwrap();
+    let (here, there) = (connect(&server.url()).await, connect(&server.url()).await);
+    let event = registered(&here, "orders").await;
+    let mut works = work_on(&here, &event).await;
+    for round in 0..200 {
+        let sent = ["a", "b"].map(|id| message(&format!("{id}{round}"))).into();
+        here.publish(&event, sent).await.into_iter().for_each(|receipt| assert!(!receipt.unwrap().duplicate));
+        let held = [next(&mut works).await, next(&mut works).await];
+        let later = Verb::Nack(Nack { delay: Some(PATIENCE * 100), error: None });
+        let (verb, done) = [(Verb::Ack, Settled::Acked), (later, Settled::Nacked)][round % 2].clone();
+        assert_eq!(settle(&there, &held[0], verb).await, done);
+        let acks =
+            held.iter().map(|held| Settlement { token: held.token().unwrap().clone(), verb: Verb::Ack });
+        let answers = here.settle(acks.collect()).await.into_iter().map(Result::unwrap);
+        assert_eq!(answers.collect::<Vec<_>>(), [Settled::Stale, Settled::Acked], "{round}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
