@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::{
     Failure,
     ingest::figures,
-    load::{self, NATIVE, Sizes},
+    load::{self, Acks, NATIVE, Sizes},
     process::Server,
     report::{Table, median, thousands},
 };
@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// When Redis and NATS answer; Kafka answers when all replicas have a message, and leaves syncing to the system.
     #[arg(long, default_value = "synced")]
     answers: Answers,
+    /// How members ack through busgate; else as the broker's own client does.
+    #[arg(long)]
+    acks: Option<Acks>,
     /// How many messages are under way at once.
     #[arg(long, default_value_t = 256)]
     in_flight: usize,
@@ -45,6 +48,16 @@ enum Kind {
     Redis,
     Nats,
     Kafka,
+}
+
+impl Kind {
+    /// How its own client acks: one `XACK` or commit for all that was read at once, or each message for itself.
+    const fn acks(self) -> Acks {
+        match self {
+            Self::Redis | Self::Kafka => Acks::Together,
+            Self::Nats => Acks::Each,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -139,11 +152,12 @@ impl Sides<'_> {
 
     /// One measurement on an event of its own, which is gone after it.
     fn load(&mut self, target: &str) -> Result<Found, Failure> {
-        let Options { in_flight, members, seconds, payload, .. } = *self.options;
+        let Options { in_flight, members, seconds, payload, acks, .. } = *self.options;
         self.measured += 1;
         let event = format!("bench.p{}.n{}", std::process::id(), self.measured);
         let sizes = Sizes { in_flight, members, seconds, payload };
-        let output = load::broker_command(target, &event, &sizes)?.output()?;
+        let acks = acks.unwrap_or_else(|| self.kind.acks());
+        let output = load::broker_command(target, &event, acks, &sizes)?.output()?;
         let printed = String::from_utf8(output.stdout)?;
         let found = figures(&printed);
         let said =

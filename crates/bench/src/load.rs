@@ -9,7 +9,10 @@ use std::{net::SocketAddr, process::Command, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-pub(crate) use self::{broker::NATIVE, pool::Sizes};
+pub(crate) use self::{
+    broker::{Acks, NATIVE},
+    pool::Sizes,
+};
 use crate::{
     Failure,
     process::{LOAD_CORE, Server, pinned},
@@ -81,9 +84,14 @@ pub(crate) fn pool_command(target: &str, typed: bool, sizes: &Sizes) -> Result<C
 }
 
 /// The load on a broker, as a process of its own: see [`broker::Options`] for the target and the event.
-pub(crate) fn broker_command(target: &str, event: &str, sizes: &Sizes) -> Result<Command, Failure> {
+pub(crate) fn broker_command(
+    target: &str,
+    event: &str,
+    acks: Acks,
+    sizes: &Sizes,
+) -> Result<Command, Failure> {
     let mut load = Command::new(std::env::current_exe()?);
-    load.args(["broker-load", target, event]).args(sizes.arguments());
+    load.args(["broker-load", target, event, "--acks", acks.name()]).args(sizes.arguments());
     Ok(load)
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use futures_util::{
     future::{self, try_join_all},
     pin_mut,
@@ -40,8 +40,30 @@ pub(crate) struct Options {
     target: String,
     /// A name that no other load on this broker has.
     event: String,
+    /// How the members ack, unless by the broker's own client, which has a way of its own.
+    #[arg(long, default_value = "each")]
+    acks: Acks,
     #[command(flatten)]
     sizes: Sizes,
+}
+
+/// How members ack what they get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Acks {
+    /// Each message for itself, as many at once as come.
+    Each,
+    /// What came together in one call, then what has come meanwhile.
+    Together,
+}
+
+impl Acks {
+    /// As the command line has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Each => "each",
+            Self::Together => "together",
+        }
+    }
 }
 
 /// A way to one event and one worker group: the broker's own client, a transport, a gateway.
@@ -131,9 +153,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 async fn open(options: &Options) -> Result<Box<dyn Side>, Failure> {
-    let Options { target, event, sizes } = options;
+    let Options { target, event, acks, sizes } = options;
     let Some(url) = target.strip_prefix(NATIVE) else {
-        return Ok(Box::new(gate::Gate::open(target, event).await?));
+        return Ok(Box::new(gate::Gate::open(target, event, *acks).await?));
     };
     Ok(match url.split_once(':') {
         Some(("redis", _)) => Box::new(redis::Redis::open(url, event).await?),
