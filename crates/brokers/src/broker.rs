@@ -175,6 +175,14 @@ impl Broker {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Fails where it was started and has ended by itself, with the end of its log.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.process.lock().as_mut().map(Process::ended).transpose()?.flatten() {
+            Some(status) => Err(self.broken(&format!("it ended: {status}\n{}", self.last_words()))),
+            None => Ok(()),
+        }
+    }
+
     pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
