@@ -19,6 +19,10 @@ const SETTLING: Duration = Duration::from_millis(10);
 /// How large a batch of records may be: the largest payload a gateway can be configured to take, with its headers.
 const MAX_MESSAGE_BYTES: u32 = 17 * 1024 * 1024;
 
+/// How long a segment takes records where a topic has an age: no shorter, so that there are never very many, and no longer
+/// than Kafka's own.
+const SEGMENT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600));
+
 /// Makes a topic of ours, if it is not there; how many partitions it has: another node may have been first.
 ///
 /// # Errors
@@ -104,7 +108,7 @@ pub(super) async fn settle(shared: &Shared, topic: &str) -> Result<u16> {
 fn settings(config: &EventConfig, partitions: u16) -> Vec<(&'static str, String)> {
     let mut settings = vec![("max.message.bytes", MAX_MESSAGE_BYTES.to_string())];
     if let Some(age) = config.retention_age {
-        settings.push(("retention.ms", age.as_millis().max(1).to_string()));
+        settings.extend(aged(age));
     }
     if let Some(bytes) = config.retention_bytes {
         // Kafka counts each partition by itself, and lets go of whole segments.
@@ -115,9 +119,31 @@ fn settings(config: &EventConfig, partitions: u16) -> Vec<(&'static str, String)
     settings
 }
 
+/// The settings of a topic that holds nothing for much longer than `age`.
+///
+/// Invariant: a segment is over well before what came first in it is too old, however much comes after it. Kafka lets go of
+/// whole segments only, once their newest record is too old (`what_is_too_old_is_let_go`).
+pub(crate) fn aged(age: Duration) -> [(&'static str, String); 2] {
+    let segment = (age / 4).clamp(SEGMENT.0, SEGMENT.1);
+    let millis = |time: Duration| time.as_millis().max(1).to_string();
+    [("retention.ms", millis(age)), ("segment.ms", millis(segment))]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_an_age_is_in_pieces_of_a_quarter_of_it() {
+        for (age, segment) in [(1, 1_000), (3600, 900_000), (10 * 365 * 24 * 3600, 7 * 24 * 3_600_000)] {
+            let config =
+                EventConfig { retention_age: Some(Duration::from_secs(age)), ..EventConfig::default() };
+            let settings = settings(&config, 4);
+            for (key, value) in [("retention.ms", age * 1000), ("segment.ms", segment)] {
+                assert!(settings.contains(&(key, value.to_string())), "{key}: {settings:?}");
+            }
+        }
+    }
 
     #[test]
     fn the_bytes_of_an_event_are_shared_out_over_its_partitions() {

@@ -10,6 +10,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use busgate_core::{EventName, Holder, Result};
@@ -39,7 +40,7 @@ use crate::{
 const TOPIC: &str = "settle";
 
 /// How long the broker keeps what was said: nobody reads it later than at once.
-const RETENTION_MS: &str = "600000";
+const RETENTION: Duration = Duration::from_secs(600);
 
 /// How many questions wait for their turn; those beyond are asked again.
 const MAX_WAITING: usize = 1024;
@@ -80,7 +81,8 @@ impl Relay {
     }
 
     async fn listen(&self, shared: &Arc<Shared>) -> Result<Following> {
-        let config = vec![("retention.ms", RETENTION_MS.to_owned()), ("cleanup.policy", "delete".into())];
+        let mut config = vec![("cleanup.policy", "delete".to_owned())];
+        config.extend(topic::aged(RETENTION));
         let plan = Plan { name: self.topic.clone(), partitions: 1, config };
         topic::ensure(shared, &plan, shared.config.timeout).await?;
         let ends = shared.asker.ends(&self.topic, 1).await?;
