@@ -1,11 +1,12 @@
 //! Brokers that die, stall, come back and refuse, and clients that break. Each test has a broker of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use busgate_brokers::{Kafka, Listener, free_port};
 use busgate_core::{
-    Effect, Error, ErrorKind, EventName, GroupName, HealthStatus, Start, SubscribeOptions, Transport,
+    Effect, Error, ErrorKind, EventName, GroupName, HealthStatus, Nack, Settled, Start, SubscribeOptions,
+    Subscription, Transport,
 };
 use busgate_transports_kafka::{KafkaConfig, KafkaTransport};
 use rdkafka::{
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 
 mod support;
 
-use support::{event, held, name, next, node, publish, publish_until_taken, subscribe};
+use support::{delivery, event, held, name, next, node, publish, publish_until_taken, subscribe};
 
 /// Calls are given up soon, so that the tests see that they are.
 const OPTIONS: &str = "partitions=2&timeout=4s&connect_timeout=20s";
@@ -84,6 +85,62 @@ async fn a_broker_that_stalls_is_waited_out() {
     publish_until_taken(&node, &event, "last").await;
     while next(&mut live).await != "last" {}
     node.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acks_that_a_stalled_broker_holds_up_are_answered_in_time_and_bring_nothing_back() {
+    let broker = Kafka::new().start().unwrap();
+    let node = node(&broker.url(), OPTIONS).await;
+    let event = event(&node, "orders").await;
+    let mut worker = subscribe(&node, &event, workers()).await;
+    let mut unknown = BTreeSet::new();
+    // The broker stalls once for less than its members' sessions last, and once for longer.
+    for (round, late) in [vec!["late"], vec!["late", "later"]].into_iter().enumerate() {
+        take_up_to(&node, &event, &mut worker, &mut unknown, &format!("acked{round}")).await;
+        let mut held = Vec::new();
+        for name in late.iter().chain(&["left"]) {
+            publish_until_taken(&node, &event, &format!("{name}{round}")).await;
+            held.push(delivery(&mut worker).await);
+        }
+        let left = held.pop().unwrap();
+        broker.pause().unwrap();
+        for delivery in held {
+            let (id, asked) = (delivery.message.id.to_string(), Instant::now());
+            let error = delivery.ack().await.unwrap_err();
+            assert_eq!((error.kind(), error.effect()), (ErrorKind::Unavailable, Effect::Unknown));
+            assert!(asked.elapsed() < Duration::from_secs(6), "answered after {:?}", asked.elapsed());
+            unknown.insert(id);
+        }
+        broker.resume().unwrap();
+        let at_once = Nack { delay: Some(Duration::ZERO), error: None };
+        assert_eq!(left.nack(at_once).await.unwrap(), Settled::Nacked);
+        unknown.insert(format!("left{round}"));
+    }
+    drop(worker);
+    node.close().await.unwrap();
+    let heir = support::node(&broker.url(), OPTIONS).await;
+    let mut worker = subscribe(&heir, &event, workers()).await;
+    take_up_to(&heir, &event, &mut worker, &mut unknown, "last").await;
+    assert!(!unknown.iter().any(|id| id.starts_with("left")), "of what was given back {unknown:?} is lost");
+    heir.close().await.unwrap();
+}
+
+/// Publishes a message and acks what comes up to it: apart from that, only what may be settled or not, and each once.
+async fn take_up_to(
+    node: &KafkaTransport,
+    event: &EventName,
+    worker: &mut Subscription,
+    unknown: &mut BTreeSet<String>,
+    last: &str,
+) {
+    publish_until_taken(node, event, last).await;
+    loop {
+        let id = next(worker).await;
+        if id == last {
+            return;
+        }
+        assert!(unknown.remove(&id), "{id} was acked, and came again");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

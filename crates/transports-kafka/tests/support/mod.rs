@@ -5,8 +5,8 @@
 use std::{sync::Arc, time::Duration};
 
 use busgate_core::{
-    EventConfig, EventName, Item, Message, MessageId, Result, Settled, Start, SubscribeOptions, Subscription,
-    Transport,
+    Delivery, EventConfig, EventName, Item, Message, MessageId, Result, Settled, Start, SubscribeOptions,
+    Subscription, Transport,
 };
 use busgate_transports_kafka::{KafkaConfig, KafkaTransport};
 use futures_util::StreamExt;
@@ -72,16 +72,20 @@ pub(crate) async fn subscribe(
     Arc::clone(node).subscribe(event, options).await.unwrap()
 }
 
-/// The id of the next delivery, which is acked.
-pub(crate) async fn next(items: &mut Subscription) -> String {
+/// The next delivery.
+pub(crate) async fn delivery(items: &mut Subscription) -> Delivery {
     match timeout(PATIENCE, items.next()).await.expect("a delivery in time") {
-        Some(Ok(Item::Delivery(delivery))) => {
-            let id = delivery.message.id.to_string();
-            assert_eq!(delivery.ack().await.unwrap(), Settled::Acked);
-            id
-        }
+        Some(Ok(Item::Delivery(delivery))) => delivery,
         other => panic!("{other:?}"),
     }
+}
+
+/// The id of the next delivery, which is acked.
+pub(crate) async fn next(items: &mut Subscription) -> String {
+    let delivery = delivery(items).await;
+    let id = delivery.message.id.to_string();
+    assert_eq!(delivery.ack().await.unwrap(), Settled::Acked);
+    id
 }
 
 /// All ids that are held.
