@@ -174,6 +174,7 @@ impl Pump {
         self.intake.look(&self.crew);
         self.again.begin(&self.crew);
         self.expire();
+        self.crew.state.lock().repeat(Instant::now());
         self.telling.begin(&self.crew, &self.client);
         self.leave();
         self.open_up();

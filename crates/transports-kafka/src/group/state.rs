@@ -1,6 +1,7 @@
 //! What one group has on this node: its partitions, its members, and who waits for a commit.
 
 pub(super) mod commit;
+mod repeating;
 mod seats;
 pub(super) mod settling;
 mod waiters;
@@ -17,7 +18,7 @@ use std::{
 use busgate_core::{Gap, Holder, Moment, RetryPolicy, SubscribeOptions, Taken};
 use tokio::time::Instant;
 
-use self::{seats::Seats, waiters::Waiters, wakes::Wakes};
+use self::{repeating::Repeating, seats::Seats, waiters::Waiters, wakes::Wakes};
 use super::track::Track;
 use crate::offsets::MAX_METADATA;
 
@@ -47,6 +48,7 @@ pub(super) struct State {
     /// The partition that was served last.
     turn: i32,
     waiters: Waiters,
+    repeating: Repeating,
     pub(super) policy: Arc<RetryPolicy>,
     pub(super) end: Option<End>,
     /// What was missed, for the next member that looks.
@@ -67,6 +69,7 @@ impl State {
             seats: Seats::default(),
             turn: -1,
             waiters: Waiters::default(),
+            repeating: Repeating::default(),
             policy: Arc::new(policy),
             end: None,
             gaps: VecDeque::new(),
@@ -232,7 +235,8 @@ impl State {
     pub(super) fn rearm(&mut self) -> Option<Instant> {
         let deadlines = self.tracks.values().filter_map(|track| track.group.next_deadline());
         let commits = self.tracks.values().filter_map(Track::due);
-        self.armed = deadlines.chain(commits).chain(self.seats.recheck()).min();
+        let others = [self.seats.recheck(), self.repeating.due()].into_iter().flatten();
+        self.armed = deadlines.chain(commits).chain(others).min();
         self.armed
     }
 }

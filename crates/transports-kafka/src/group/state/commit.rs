@@ -15,6 +15,10 @@ use crate::{group::track::Told, offsets::Commit, shelf::Entry};
 /// How long to wait before a commit that failed is sent again.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// Below the time after which librdkafka sends a commit again of itself, over another connection, and tells nobody: it waits
+/// for `retry.backoff.ms` first, which is 100.
+const RESENT: Duration = Duration::from_millis(50);
+
 /// What a commit needs to tell anything at all.
 const LEAST_METADATA: usize = 128;
 
@@ -63,6 +67,9 @@ impl State {
 
     /// The broker has heard.
     pub(in crate::group) fn committed(&mut self, sent: Sent, now: Instant, wakes: &mut Wakes) {
+        if now.duration_since(sent.begun) >= RESENT {
+            self.repeating.begin(now);
+        }
         for ((partition, serial), mark) in sent.marks {
             if let Some(track) = self.track(partition, serial) {
                 track.committed(mark, now);
@@ -70,6 +77,16 @@ impl State {
         }
         sent.waiters.committed();
         self.wake_for_work(now, wakes);
+    }
+
+    /// Has the broker hear everything again where something older may have arrived since.
+    ///
+    /// Invariant: what a late commit brings back is gone within two seconds
+    /// (`a_commit_that_arrives_late_is_made_good`).
+    pub(in crate::group) fn repeat(&mut self, now: Instant) {
+        if self.repeating.is_due(now) {
+            self.tracks.values_mut().for_each(|track| track.soil(now));
+        }
     }
 
     /// The broker has not heard, or did not say so: it is told again. `is_aside` when it stopped at what goes before the
@@ -81,6 +98,7 @@ impl State {
                 track.soil(now + AGAIN);
             }
         }
+        self.repeating.begin(now);
         let tracks = &self.tracks;
         let is_here = |(partition, serial): &TrackId| {
             tracks.get(partition).is_some_and(|track| track.serial == *serial)
