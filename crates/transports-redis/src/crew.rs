@@ -68,6 +68,8 @@ struct State {
     there_is: EntryId,
     /// When to look for messages next; `None` when there may be some right now.
     look_at: Option<Instant>,
+    /// Whether the last turn that was answered left some.
+    backlog: bool,
     /// Who is the consumer now; empty for worker groups.
     member: String,
     /// No task takes messages any more.
@@ -126,6 +128,7 @@ impl Crew {
             read_to: EntryId::ZERO,
             there_is: EntryId::ZERO,
             look_at: None,
+            backlog: false,
             member: String::new(),
             over: false,
         };
@@ -327,7 +330,7 @@ impl Crew {
 impl State {
     /// Whether there may be something to take right now.
     fn is_rung(&self) -> bool {
-        self.look_at.is_none() || self.there_is > self.read_to
+        self.look_at.is_none() || self.backlog || self.there_is > self.read_to
     }
 
     /// Ends every subscription; what was read ahead goes back.
@@ -351,7 +354,7 @@ impl State {
         self.returns.clear();
         self.starts.clear();
         (self.read_to, self.there_is) = (EntryId::ZERO, EntryId::ZERO);
-        self.look_at = None;
+        (self.look_at, self.backlog) = (None, false);
         for seat in self.seats.values_mut() {
             seat.drain();
             (seat.held, seat.yielded, seat.leaving, seat.asked) = (0, 0, 0, 0);

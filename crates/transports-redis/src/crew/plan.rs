@@ -227,7 +227,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        crew::{Crew, Poll},
+        crew::{Crew, Poll, turn::Brought},
         topic::Topic,
     };
 
@@ -292,6 +292,26 @@ mod tests {
         let yielded: Vec<_> = std::iter::from_fn(|| polled(&crew)).collect();
         assert_eq!(yielded, (0..2 * PORTION).map(entry).collect::<Vec<_>>());
         assert_eq!(planned(&crew).unwrap().want, 300 - 2 * PORTION);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_turn_left_is_asked_for_by_several() {
+        let crew = crew(4 * PORTION);
+        let beside = || crew.state.lock().plan_beside(Instant::now());
+        let answered = |plan: &Plan, from: usize, more: bool| {
+            let message = || Message::new(MessageId::generate(), "");
+            let mut brought = Brought::default();
+            (brought.plain, brought.more) =
+                ((from..from + 8).map(|nth| (entry(nth), message())).collect(), more);
+            crew.take_in(brought, plan, Instant::now());
+            while polled(&crew).is_some() {}
+        };
+        let first = planned(&crew).unwrap();
+        assert!(beside().is_none(), "whether there is more is not known yet");
+        answered(&first, 0, true);
+        let (second, _third) = (planned(&crew).unwrap(), beside().unwrap());
+        answered(&second, 8, false);
+        assert!(beside().is_none(), "nothing was left");
     }
 
     #[tokio::test(start_paused = true)]

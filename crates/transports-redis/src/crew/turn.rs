@@ -39,16 +39,16 @@ const MOST_PARKED: usize = 10_000;
 
 /// What a turn brought.
 #[derive(Default)]
-struct Brought {
+pub(super) struct Brought {
     epoch: u64,
     entries: Vec<Value>,
     /// The epoch of those that have no entry of their own, and those.
     mark: u64,
-    plain: Vec<(EntryId, Message)>,
+    pub(super) plain: Vec<(EntryId, Message)>,
     /// What counts how often such were set apart.
     apart: u64,
     due: Option<u64>,
-    more: bool,
+    pub(super) more: bool,
     gap: Option<busgate_core::Gap>,
 }
 
@@ -269,7 +269,7 @@ impl Crew {
         state.look_at = None;
     }
 
-    fn take_in(&self, brought: Brought, plan: &Plan, asked: Instant) {
+    pub(super) fn take_in(&self, brought: Brought, plan: &Plan, asked: Instant) {
         let again = brought.entries.into_iter().filter_map(|entry| taken(entry, brought.epoch));
         let fresh = brought.plain.into_iter().map(|(id, message)| Taken {
             id,
@@ -298,6 +298,7 @@ impl Crew {
             state.chunk = (MOST_BYTES * taken.len() / bytes).clamp(1, MOST_CHUNK);
         }
         let full = brought.more && !taken.is_empty();
+        state.backlog = full;
         let last = taken.last().map(|taken| taken.id);
         state.read_to = state.read_to.max(last.unwrap_or_default());
         state.hand_on(brought.gap, taken, &plan.seats, asked);
