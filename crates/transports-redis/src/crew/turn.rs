@@ -130,7 +130,7 @@ impl Crew {
 
     /// A turn beside those that are on their way, when they are on the same connection and it is known to be marked.
     fn plan_beside(&self, node: &Node) -> Option<(Plan, Line)> {
-        let line = node.link.line_now().filter(|line| line.number == self.marked.load(Ordering::Relaxed))?;
+        let line = node.link.line_now().filter(|line| self.is_marked(line.number))?;
         Some((self.state.lock().plan_beside(Instant::now())?, line))
     }
 
@@ -226,7 +226,7 @@ impl Crew {
         if node.config().topology == Topology::Cluster {
             // Its driver does not tell when another server takes over.
             "0"
-        } else if self.marked.load(Ordering::Relaxed) == number {
+        } else if self.is_marked(number) {
             "1"
         } else {
             "2"

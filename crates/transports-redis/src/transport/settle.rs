@@ -205,7 +205,9 @@ async fn tell(
 ) -> Result<(Vec<bool>, bool)> {
     let [kept, leases, delayed, ready, lanes] = place.keys;
     let names = [topic.keys.stream.as_str(), &topic.keys.record, kept, leases, delayed, ready, lanes];
-    let order = by_kind(entries, held);
+    let line = node.link.line().await?;
+    let is_marked = place.crew.is_some_and(|crew| crew.is_marked(line.number));
+    let order = by_kind(entries, held, is_marked);
     let arguments = |command: &mut Cmd| {
         command.arg(topic.mapped_flag()).arg(format!("{life:x}")).arg(place.group).arg(&topic.keys.channel);
         command.arg(place.group).arg(&node.name);
@@ -214,7 +216,8 @@ async fn tell(
             None => write_all(command, entries, held),
         }
     };
-    let mut telling = pin!(node.link.run(script::SETTLE.call(&names, arguments).replicated()));
+    let call = script::SETTLE.call(&names, arguments).replicated();
+    let mut telling = pin!(node.link.run_on(line, call));
     let value = match futures_util::poll!(&mut telling) {
         Poll::Ready(answer) => answer?,
         Poll::Pending => {
@@ -259,11 +262,12 @@ impl Ack<'_> {
     }
 }
 
-/// Acks of what this node holds, those of one kind together; nothing when there is something else among them.
-fn by_kind<'a>(entries: &[&'a Entry], held: &[Option<Ours>]) -> Option<Vec<Ack<'a>>> {
+/// Acks of what this node holds, those of one kind together; nothing when there is something else among them. Until what is
+/// read is marked on this connection, the server may be one that has forgotten what was read: it looks at each.
+fn by_kind<'a>(entries: &[&'a Entry], held: &[Option<Ours>], is_marked: bool) -> Option<Vec<Ack<'a>>> {
     let ack = |(place, (entry, ours)): (usize, (&&'a Entry, &Option<Ours>))| {
         let ours = ours.filter(|_| entry.done == Settled::Acked)?;
-        Some(Ack { place, entry, apart: ours.apart })
+        Some(Ack { place, entry, apart: ours.apart.filter(|_| is_marked) })
     };
     let mut acks = entries.iter().zip(held).enumerate().map(ack).collect::<Option<Vec<_>>>()?;
     acks.sort_by_key(Ack::kind);

@@ -129,6 +129,51 @@ async fn a_delivery_that_a_failover_forgot_settles_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_failover_forgot_is_not_acked_right_after_it() {
+    let server = Redis::v8_2().start().unwrap();
+    let node = connect(&server.url()).await;
+    let event = registered(&node, "orders").await;
+    let client = redis::Client::open(server.url()).unwrap();
+    let mut client = client.get_multiplexed_async_connection().await.unwrap();
+    let mut works = work_on(&node, &event).await;
+    node.publish(&event, ["a", "b"].map(message).into())
+        .await
+        .into_iter()
+        .for_each(|sent| drop(sent.unwrap()));
+    let held = [next(&mut works).await, next(&mut works).await];
+    let entries: Vec<(String, Vec<String>)> =
+        redis::cmd("XRANGE").arg(&["orders", "-", "+"]).query_async(&mut client).await.unwrap();
+    let ids = [entries[0].0.as_str(), entries[1].0.as_str()];
+    for words in [
+        &["XACK", "orders", "default"][..],
+        &["HDEL", "busgate:entries:{orders}:default"],
+        &["ZREM", "busgate:leases:{orders}:default"],
+    ] {
+        redis::cmd(words[0]).arg(&words[1..]).arg(&ids).exec_async(&mut client).await.unwrap();
+    }
+    for words in [&["XGROUP", "SETID", "orders", "default", "0"][..], &["CLIENT", "KILL", "TYPE", "normal"]] {
+        redis::cmd(words[0]).arg(&words[1..]).exec_async(&mut client).await.unwrap();
+    }
+    let acks = held.iter().map(|held| Settlement { token: held.token().unwrap().clone(), verb: Verb::Ack });
+    let acks: Vec<_> = acks.collect();
+    let answers = timeout(PATIENCE, async {
+        loop {
+            let answers = node.settle(acks.clone()).await.into_iter().collect::<Result<Vec<_>, _>>();
+            match answers {
+                Ok(answers) => return answers,
+                Err(error) => assert!(error.kind().is_transient(), "{error:?}"),
+            }
+        }
+    });
+    assert_eq!(answers.await.unwrap(), [Settled::Stale; 2]);
+    for id in ["a", "b"] {
+        let again = next(&mut works).await;
+        assert_eq!(again.message.id.as_str(), id);
+        assert_eq!(again.ack().await.unwrap(), Settled::Acked);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_come_and_go_lose_and_repeat_nothing() {
     let server = Redis::v7_0().start().unwrap();
     let publisher = connect(&server.url()).await;
