@@ -1,10 +1,8 @@
 //! Deadlines in order: what is due is found without looking at the rest.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    hash::Hash,
-};
+use std::{collections::BTreeSet, hash::Hash};
 
+use hashbrown::HashMap;
 use tokio::time::Instant;
 
 /// A set of keys, each with the time it is due. Every operation takes logarithmic time.

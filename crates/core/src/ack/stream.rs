@@ -1,12 +1,8 @@
 //! One client's unsettled deliveries: its window, its lease clock, and what goes back when it leaves.
 
-use std::{
-    collections::{HashMap, HashSet},
-    num::NonZeroU64,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, num::NonZeroU64, sync::Arc, time::Duration};
 
+use hashbrown::HashMap;
 use tokio::time::Instant;
 
 use super::{Claim, Deadlines, Seat, Slot, Ticket};

@@ -1,11 +1,12 @@
 //! What went wrong with the messages that this node delivered.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
 use bytes::Bytes;
+use hashbrown::{Equivalent, HashMap, hash_map::EntryRef};
 use parking_lot::Mutex;
 
 use super::past::Past;
@@ -16,7 +17,36 @@ use crate::{EventName, Holder, LeaseToken, Message, Timestamp};
 const MAX_STORIES: usize = 65_536;
 
 /// A message, as one group sees it.
-type Place = (EventName, Holder, Bytes);
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Place {
+    event: EventName,
+    holder: Holder,
+    entry: Bytes,
+}
+
+/// The same as a token has it: to look for it every delivery would cost three counted references else.
+struct Of<'a>(&'a LeaseToken);
+
+impl Hash for Of<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // As a place does it.
+        let LeaseToken { event, holder, entry, .. } = self.0;
+        (event, holder, entry).hash(state);
+    }
+}
+
+impl Equivalent<Place> for Of<'_> {
+    fn equivalent(&self, place: &Place) -> bool {
+        let LeaseToken { event, holder, entry, .. } = self.0;
+        *entry == place.entry && *event == place.event && *holder == place.holder
+    }
+}
+
+impl Place {
+    fn of(token: &LeaseToken) -> Self {
+        Self { event: token.event.clone(), holder: token.holder.clone(), entry: token.entry.clone() }
+    }
+}
 
 /// What this node knows of a message that it delivered.
 #[derive(Clone, Debug)]
@@ -38,15 +68,15 @@ impl Stories {
     /// A message goes out; answers when this node first delivered it.
     pub(super) fn deliver(&self, token: &LeaseToken, message: &Arc<Message>, now: Timestamp) -> Timestamp {
         let mut kept = self.0.lock();
-        match kept.known.entry(place(token)) {
-            Entry::Occupied(entry) => {
+        match kept.known.entry_ref(&Of(token)) {
+            EntryRef::Occupied(entry) => {
                 let (epoch, known) = entry.into_mut();
                 *epoch = token.epoch;
                 known.past.first_delivered_at
             }
-            Entry::Vacant(entry) => {
+            EntryRef::Vacant(entry) => {
                 let known = Known { message: Arc::clone(message), past: Past::since(now) };
-                entry.insert((token.epoch, known));
+                entry.insert_with_key(Place::of(token), (token.epoch, known));
                 kept.bound(token);
                 now
             }
@@ -56,26 +86,25 @@ impl Stories {
     /// What is known of the delivery that `token` is of, with one more error.
     pub(super) fn fail(&self, token: &LeaseToken, attempt: u32, error: &str) -> Option<Known> {
         let mut kept = self.0.lock();
-        let (_, known) = kept.known.get_mut(&place(token)).filter(|(epoch, _)| *epoch == token.epoch)?;
+        let (_, known) = kept.known.get_mut(&Of(token)).filter(|(epoch, _)| *epoch == token.epoch)?;
         known.past.fail(attempt, error);
         Some(known.clone())
     }
 
     /// Whether the message was delivered here again since `token`.
     pub(super) fn is_stale(&self, token: &LeaseToken) -> bool {
-        self.0.lock().known.get(&place(token)).is_some_and(|(epoch, _)| *epoch != token.epoch)
+        self.0.lock().known.get(&Of(token)).is_some_and(|(epoch, _)| *epoch != token.epoch)
     }
 
     /// What is known of the message.
     pub(super) fn of(&self, token: &LeaseToken) -> Option<Known> {
-        self.0.lock().known.get(&place(token)).map(|(_, known)| known.clone())
+        self.0.lock().known.get(&Of(token)).map(|(_, known)| known.clone())
     }
 
     /// The story ends.
     pub(super) fn end(&self, token: &LeaseToken) {
-        let place = place(token);
         // Let go of when the lock is free: it may be the last that holds the message.
-        let ended = self.0.lock().known.remove(&place);
+        let ended = self.0.lock().known.remove(&Of(token));
         drop(ended);
     }
 }
@@ -84,14 +113,10 @@ impl Kept {
     /// Forgets another story than that of `newest` where there are too many.
     fn bound(&mut self, newest: &LeaseToken) {
         if self.known.len() > MAX_STORIES {
-            let other = self.known.keys().find(|(.., entry)| *entry != newest.entry).cloned();
-            other.and_then(|place| self.known.remove(&place));
+            let mut others = self.known.extract_if(|place, _| !Of(newest).equivalent(place));
+            drop(others.next());
         }
     }
-}
-
-fn place(token: &LeaseToken) -> Place {
-    (token.event.clone(), token.holder.clone(), token.entry.clone())
 }
 
 #[cfg(test)]
