@@ -20,8 +20,11 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-pub(crate) use self::seat::{Ours, Poll, Taken};
 use self::seat::{Seat, SeatItem};
+pub(crate) use self::{
+    seat::{Poll, Taken},
+    settling::Ours,
+};
 use crate::{id::EntryId, node::Node, topic::Topic};
 
 /// How long what is read ahead stays ours; it is renewed for as long as it waits here. A node that is killed keeps the

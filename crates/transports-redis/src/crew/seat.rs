@@ -1,6 +1,6 @@
 //! A member's place in its group: what was taken for it, and how it is woken.
 
-use std::{collections::VecDeque, sync::Arc, task::Waker, time::Duration};
+use std::{collections::VecDeque, sync::Arc, task::Waker};
 
 use busgate_core::{Gap, MAX_SETTLING, Message, RetryPolicy};
 
@@ -16,15 +16,6 @@ pub(crate) struct Taken {
     /// Without an entry of its own: what counted then how often such were set apart.
     pub(crate) apart: Option<u64>,
     pub(crate) message: Arc<Message>,
-}
-
-/// What is known of a delivery that is being settled.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ours {
-    /// After how long it comes back when it is nacked without a delay, spread so that not all come at once.
-    pub(crate) backoff: Duration,
-    /// As in [`Taken`]; nothing when it is being settled already.
-    pub(crate) apart: Option<u64>,
 }
 
 /// What a member finds.

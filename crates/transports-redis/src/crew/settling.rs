@@ -4,8 +4,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Crew, Ours, State};
+use super::{Crew, State};
 use crate::id::EntryId;
+
+/// What is known of a delivery that is being settled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ours {
+    /// After how long it comes back when it is nacked without a delay, spread so that not all come at once.
+    pub(crate) backoff: Duration,
+    /// As in [`super::Taken`]; nothing when it is being settled already.
+    pub(crate) apart: Option<u64>,
+}
 
 impl Crew {
     /// Deliveries are being settled, by entry, epoch, and whether that ends them. Answers what is known of those that are ours.
