@@ -59,10 +59,53 @@ impl Crew {
 pub(super) fn next_record(entry: &Entry, record: Record, verb: &Verb) -> Record {
     let (epoch, delivered) = (entry.epoch(), entry.delivered.times);
     match verb {
-        // What ran out before is counted already.
-        Verb::Nack(_) if entry.stand == Stand::Ready => Record { delivered, ..record.close(epoch) },
+        // What ran out before is counted already, and nobody has taken this one, whether it is here or back with the server.
+        Verb::Nack(_) if entry.stand == Stand::Ready || entry.previous.is_some() => {
+            Record { delivered, ..record.close(epoch) }
+        }
         Verb::Nack(_) => Record { delivered, ..record.count(epoch).close(epoch) },
         Verb::Release { counted: true } => Record { delivered, is_closed: false, ..record.count(epoch) },
         _ => Record { delivered, is_closed: false, ..record },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use busgate_core::{Nack, Timestamp};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::delivery::{Delivered, Stamp};
+
+    /// The second delivery of a message, whose first holder's token is `previous`.
+    fn entry(stand: Stand, previous: Option<u64>) -> Entry {
+        let stamp = Stamp { sequence: 7, published: Timestamp::default() };
+        Entry {
+            delivered: Delivered { stamp, times: 2, epoch: 9, pending: 0 },
+            reply: "reply".into(),
+            record: Record::default(),
+            number: 0,
+            touched: Instant::now(),
+            generation: 0,
+            is_usurped: false,
+            stand,
+            previous,
+            message: None,
+            policy: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_delivery_that_nobody_took_is_no_attempt() {
+        let first_ran_out = Record::default().count(8);
+        let nack = Verb::Nack(Nack { delay: None, error: None });
+        let returned = Stand::Returned { is_open: true, due: None };
+        for (stand, previous, attempts) in
+            [(returned, Some(8), 1), (Stand::Ready, Some(8), 1), (returned, None, 2)]
+        {
+            let next = next_record(&entry(stand, previous), first_ran_out, &nack);
+            assert_eq!(next.attempts(), attempts, "{stand:?} {previous:?}");
+            assert!(!next.is_open(9), "{stand:?} {previous:?}");
+        }
     }
 }
