@@ -17,7 +17,7 @@ if window > 0 then
   local turn
   turn, last_made = unpack(call('HMGET', I0, '', LAST))
   turn = tonumber(turn or 0)
-  if turn == 0 or now - turn >= window or call('HLEN', I0) > most / 2 then
+  if turn == 0 or now - turn >= window or call('HLEN', I0) - 2 >= most / 2 then
     if turn ~= 0 then
       call('UNLINK', I1)
       call('RENAME', I0, I1)

@@ -28,8 +28,9 @@ async fn an_id_is_known_whenever_it_was_made() {
     let mut known: Vec<(String, Option<Cursor>)> = Vec::new();
     for _ in 0..400 {
         let fresh: Vec<_> = (0..random.usize(1..5)).map(|nth| id(&mut random, known.len() + nth)).collect();
-        let recent = known.len().saturating_sub(REMEMBERED / 2 - fresh.len());
-        let again: Vec<_> = (recent..known.len()).filter(|_| random.u8(..8) == 0).collect();
+        let recent = known.len().saturating_sub(REMEMBERED / 2);
+        let again: Vec<_> =
+            (recent..known.len()).filter(|nth| *nth == recent || random.u8(..8) == 0).collect();
         let mut batch: Vec<_> = fresh.iter().map(|id| (id.clone(), None)).collect();
         batch.extend(again.iter().map(|nth| (known[*nth].0.clone(), Some(known[*nth].1.clone()))));
         random.shuffle(&mut batch);
