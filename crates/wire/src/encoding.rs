@@ -4,7 +4,8 @@ use busgate_core::{Error, Result};
 
 /// How a payload is written into a JSON frame.
 ///
-/// A payload that can't be written as asked (it is no JSON, or no UTF-8) stands in base64 under `payload`, and
+/// A payload that can't be written as asked (it is no JSON, or none that every reader takes: a number that no double is near
+/// to, half a surrogate pair, more than 120 levels; or no UTF-8) stands in base64 under `payload`, and
 /// `"encoding":"base64"` beside it says so; a client that finds no `encoding` has what it asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Encoding {

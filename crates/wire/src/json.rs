@@ -14,6 +14,7 @@ mod message;
 mod object;
 mod payload;
 mod publish;
+mod readable;
 
 use busgate_core::{Error, Result};
 use bytes::Bytes;

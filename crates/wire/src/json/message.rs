@@ -2,9 +2,8 @@
 
 use busgate_core::{Envelope, Outbound};
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
-use super::payload::put_base64;
+use super::{payload::put_base64, readable::is_readable};
 use crate::{
     encoding::{Encoding, EncodingSlot},
     parts::Parts,
@@ -110,7 +109,7 @@ fn write_payload(out: &mut Vec<u8>, payload: &[u8], encoding: Encoding) {
     let text = std::str::from_utf8(payload).ok();
     match (encoding, text) {
         (Encoding::Text, Some(text)) => return put(out, "payload", text),
-        (Encoding::Json, Some(text)) if serde_json::from_str::<&RawValue>(text).is_ok() => {
+        (Encoding::Json, Some(text)) if is_readable(text) => {
             out.extend_from_slice(br#","data":"#);
             // Between its tokens only: within a JSON string a line break is an escape.
             out.extend(text.trim_ascii().bytes().map(|byte| match byte {
@@ -174,6 +173,27 @@ mod tests {
             r#""event":"orders","cursor":"c:1","retry_count":0}"#
         );
         assert_eq!(socket_message(&outbound("hi"), Encoding::Base64, None).into_bytes(), expected);
+    }
+
+    #[test]
+    fn what_some_readers_refuse_is_base64() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let payloads = [
+            ("1e308".to_owned(), true),
+            ("7777E7777".into(), false),
+            (r#"{"a":[-1e999]}"#.into(), false),
+            (r#""\ud83d\ude00""#.into(), true),
+            (r#"{"\ud83d":1}"#.into(), false),
+            (nested(120), true),
+            (nested(121), false),
+            ("[1] 2".into(), false),
+        ];
+        for (payload, is_data) in payloads {
+            let outbound = outbound(payload.clone());
+            let told = frame(&outbound, Encoding::Json);
+            assert_eq!(told.get("data").is_some(), is_data, "{payload}");
+            assert_eq!(told.get("encoding") == Some(&json!("base64")), !is_data, "{payload}");
+        }
     }
 
     #[test]
