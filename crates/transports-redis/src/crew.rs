@@ -8,10 +8,7 @@ mod turn;
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -48,10 +45,10 @@ pub(crate) struct Crew {
     /// Its name on the stream.
     pub(crate) group: String,
     /// Its keys beside the stream.
-    pub(crate) keys: [String; 5],
+    pub(crate) keys: [String; 6],
     state: Mutex<State>,
-    /// The connection on which what is read is marked as read on it.
-    marked: AtomicU64,
+    /// The connection on which a turn was answered last.
+    answered_on: AtomicU64,
     alarm: Notify,
 }
 
@@ -71,6 +68,8 @@ struct State {
     check_at: Instant,
     /// How many messages are read at first.
     chunk: usize,
+    /// Whether there were keys among the messages that came last.
+    keyed: bool,
     /// Up to where the group has read or was asked to, as far as this node knows, and up to where there is something to read.
     read_to: EntryId,
     there_is: EntryId,
@@ -90,7 +89,7 @@ struct Held {
     serial: u64,
     epoch: u64,
     /// As in [`Taken`].
-    apart: Option<u64>,
+    place: Option<u16>,
     /// Until when it is ours.
     until: Instant,
     /// When it was yielded, unless it was read ahead only.
@@ -133,6 +132,7 @@ impl Crew {
             since: None,
             check_at: Instant::now(),
             chunk: 32,
+            keyed: false,
             read_to: EntryId::ZERO,
             there_is: EntryId::ZERO,
             look_at: None,
@@ -147,7 +147,7 @@ impl Crew {
             group,
             keys,
             state: Mutex::new(state),
-            marked: AtomicU64::new(0),
+            answered_on: AtomicU64::new(0),
             alarm: Notify::new(),
         }
     }
@@ -186,11 +186,6 @@ impl Crew {
         state.idle.retain(|idle| *idle != serial);
         drop(state);
         self.alarm.notify_one();
-    }
-
-    /// Whether what is read is marked as read on this connection.
-    pub(crate) fn is_marked(&self, number: u64) -> bool {
-        self.marked.load(Ordering::Relaxed) == number
     }
 
     pub(crate) fn members(&self) -> usize {

@@ -43,9 +43,15 @@ impl Keys {
     }
 
     /// The keys of a group beside its stream and record, in the order the scripts know them.
-    pub(crate) fn of_group(&self, group: &str) -> [String; 5] {
-        ["entries", "leases", "delayed", "ready", "lanes"]
+    pub(crate) fn of_group(&self, group: &str) -> [String; 6] {
+        ["entries", "leases", "delayed", "ready", "lanes", "runs"]
             .map(|kind| format!("{}{kind}:{}:{group}", self.start, self.tag))
+    }
+
+    /// What the scripts of a group need, in their order.
+    pub(crate) fn all<'a>(&'a self, of_group: &'a [String; 6]) -> [&'a str; 8] {
+        let [entries, leases, delayed, ready, lanes, runs] = of_group;
+        [&self.stream, &self.record, entries, leases, delayed, ready, lanes, runs]
     }
 
     /// Everything but the stream and the record that is not a group's.

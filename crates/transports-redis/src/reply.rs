@@ -122,6 +122,11 @@ impl Reply {
         }
     }
 
+    /// What is left, as texts.
+    pub(crate) fn texts(mut self) -> Result<Vec<String>> {
+        std::iter::from_fn(|| (self.len() > 0).then(|| self.text())).collect()
+    }
+
     pub(crate) fn rest(self) -> Vec<Value> {
         self.parts.collect()
     }

@@ -15,5 +15,7 @@ mod refusal;
 mod replicas;
 #[path = "faults/restart.rs"]
 mod restart;
+#[path = "faults/runs.rs"]
+mod runs;
 #[path = "faults/support.rs"]
 mod support;

@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) seats: Vec<(u64, usize)>,
     /// How many are read at first: as many as fit, by the size of those that came last.
     pub(super) chunk: usize,
+    /// Whether keys are expected.
+    pub(super) keyed: bool,
     pub(super) returns: Vec<(EntryId, u64)>,
     /// Leases by entry, epoch, how long they run, and whether they were yielded.
     pub(super) starts: Vec<(EntryId, u64, Duration, bool)>,
@@ -59,8 +61,8 @@ impl State {
         if self.returns.is_empty() && !told && !stale && !looks {
             return Next::Sleep(self.wake_at(now, want));
         }
-        let mut plan =
-            Plan { life: self.life, member: self.member.clone(), want, chunk: self.chunk, ..Plan::default() };
+        let State { life, chunk, keyed, .. } = *self;
+        let mut plan = Plan { life, member: self.member.clone(), want, chunk, keyed, ..Plan::default() };
         plan.returns = std::mem::take(&mut self.returns);
         self.begin(&mut plan, now);
         if stale {
@@ -189,11 +191,11 @@ impl State {
             }
             if let Some(taken) = left.pop_front() {
                 let policy = Arc::clone(&seat.policy);
-                let Taken { epoch, attempt, apart, .. } = taken;
+                let Taken { epoch, attempt, place, .. } = taken;
                 let held = super::Held {
                     serial,
                     epoch,
-                    apart,
+                    place,
                     until: asked + AHEAD,
                     yielded: None,
                     told: false,
@@ -267,7 +269,7 @@ mod tests {
             id: entry(nth),
             epoch: 1,
             attempt: 1,
-            apart: None,
+            place: None,
             message: Arc::new(Message::new(MessageId::generate(), "")),
         });
         let mut state = crew.state.lock();
@@ -301,7 +303,7 @@ mod tests {
         let answered = |plan: &Plan, from: usize, more: bool| {
             let message = || Message::new(MessageId::generate(), "");
             let mut brought = Brought::default();
-            (brought.plain, brought.more) =
+            (brought.run, brought.more) =
                 ((from..from + 8).map(|nth| (entry(nth), message())).collect(), more);
             crew.take_in(brought, plan, Instant::now());
             while polled(&crew).is_some() {}

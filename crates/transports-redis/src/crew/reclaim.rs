@@ -1,11 +1,11 @@
-//! Takes in what is pending and nobody of us knows: left by a node or a client of its own that is gone, or by a server that
-//! lost the keys beside the stream.
+//! Takes in what is pending and nobody of us knows: left by a client of its own that is gone, or by a server that lost the keys
+//! beside the stream.
 
 use std::{sync::Arc, time::Duration};
 
 use busgate_core::Result;
 use redis::Cmd;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{AHEAD, Crew};
 use crate::{
@@ -18,9 +18,6 @@ use crate::{
 /// How often it is looked for at most, and at least.
 const ROUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 
-/// How often it is looked for what a node that is gone has read and not spoken of.
-const SWEEP: Duration = Duration::from_secs(1);
-
 /// How many entries are looked at in one call.
 const PAGE: usize = 200;
 
@@ -28,14 +25,11 @@ const PAGE: usize = 200;
 pub(super) async fn run(node: Arc<Node>, crew: Arc<Crew>) {
     // The first round is soon, so that what was left is not left for long.
     let round = (node.config().reclaim_after / 4).clamp(ROUNDS.0, ROUNDS.1);
-    let mut whole_at = Instant::now() + round.mul_f64(0.125 + fastrand::f64() / 4.0);
+    let mut pause = round.mul_f64(0.125 + fastrand::f64() / 4.0);
     loop {
-        sleep(SWEEP.min(round).mul_f64(0.5 + fastrand::f64())).await;
-        let whole = whole_at <= Instant::now();
-        if whole {
-            whole_at = Instant::now() + round.mul_f64(0.5 + fastrand::f64());
-        }
-        match crew.reclaim(&node, whole).await {
+        sleep(pause).await;
+        pause = round.mul_f64(0.5 + fastrand::f64());
+        match crew.reclaim(&node).await {
             Ok(0) => {}
             Ok(count) => {
                 tracing::info!(event = %crew.topic.name, group = crew.group, count, "took over pending messages");
@@ -48,7 +42,7 @@ pub(super) async fn run(node: Arc<Node>, crew: Arc<Crew>) {
 
 impl Crew {
     /// Answers how many were taken in.
-    async fn reclaim(&self, node: &Node, whole: bool) -> Result<u64> {
+    async fn reclaim(&self, node: &Node) -> Result<u64> {
         let life = format!("{:x}", self.state.lock().life);
         let idle = node.config().reclaim_after.as_millis();
         let (mut from, mut count) = ("-".to_owned(), 0);
@@ -62,7 +56,6 @@ impl Crew {
                     .arg(&from)
                     .arg(PAGE);
                 command.arg(&self.topic.keys.channel).arg(&self.group).arg(AHEAD.as_millis());
-                command.arg(if whole { 0 } else { SWEEP.as_millis() * 3 / 4 });
             };
             let value = node.link.run(script::RECLAIM.call(&self.all_keys(), arguments)).await?;
             let mut reply = match Reply::outcome("reclaim", value)? {

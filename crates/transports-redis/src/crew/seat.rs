@@ -13,8 +13,8 @@ pub(crate) struct Taken {
     pub(crate) id: EntryId,
     pub(crate) epoch: u64,
     pub(crate) attempt: u32,
-    /// Without an entry of its own: what counted then how often such were set apart.
-    pub(crate) apart: Option<u64>,
+    /// Its place in the run of its epoch, if it came in one.
+    pub(crate) place: Option<u16>,
     pub(crate) message: Arc<Message>,
 }
 

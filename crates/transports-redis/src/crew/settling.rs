@@ -13,7 +13,7 @@ pub(crate) struct Ours {
     /// After how long it comes back when it is nacked without a delay, spread so that not all come at once.
     pub(crate) backoff: Duration,
     /// As in [`super::Taken`]; nothing when it is being settled already.
-    pub(crate) apart: Option<u64>,
+    pub(crate) place: Option<u16>,
 }
 
 impl Crew {
@@ -38,7 +38,7 @@ impl Crew {
                 }
             }
             let backoff = held.policy.delay_after(held.attempt).mul_f64(spread);
-            Some(Ours { backoff, apart: held.apart.filter(|_| !was_leaving) })
+            Some(Ours { backoff, place: held.place.filter(|_| !was_leaving) })
         };
         deliveries.map(ours).collect()
     }

@@ -17,9 +17,7 @@ use super::{
     plan::{Next, Plan},
 };
 use crate::{
-    codec,
-    config::Topology,
-    error,
+    codec, error,
     id::EntryId,
     lease,
     link::Line,
@@ -42,11 +40,8 @@ const MOST_PARKED: usize = 10_000;
 pub(super) struct Brought {
     epoch: u64,
     entries: Vec<Value>,
-    /// The epoch of those that have no entry of their own, and those.
-    mark: u64,
-    pub(super) plain: Vec<(EntryId, Message)>,
-    /// What counts how often such were set apart.
-    apart: u64,
+    /// Those that have no entry of their own.
+    pub(super) run: Vec<(EntryId, Message)>,
     due: Option<u64>,
     pub(super) more: bool,
     gap: Option<busgate_core::Gap>,
@@ -128,9 +123,12 @@ impl Crew {
         state.plan(now)
     }
 
-    /// A turn beside those that are on their way, when they are on the same connection and it is known to be marked.
+    /// A turn beside those that are on their way, when they are on the same connection and it has answered one before.
     fn plan_beside(&self, node: &Node) -> Option<(Plan, Line)> {
-        let line = node.link.line_now().filter(|line| self.is_marked(line.number))?;
+        let line = node.link.line_now()?;
+        if self.answered_on.load(Ordering::Relaxed) != line.number {
+            return None;
+        }
         Some((self.state.lock().plan_beside(Instant::now())?, line))
     }
 
@@ -170,7 +168,7 @@ impl Crew {
             None => node.link.line().await?,
         };
         let number = line.number;
-        let nonce = fastrand::u16(..);
+        let nonce = lease::nonce();
         let arguments = |command: &mut Cmd| {
             command.arg(self.topic.mapped_flag()).arg(format!("{:x}", plan.life)).arg(&self.group);
             command
@@ -180,7 +178,7 @@ impl Crew {
                 .arg(MOST_BYTES)
                 .arg(MOST_PARKED);
             command.arg(AHEAD.as_millis()).arg(&self.topic.keys.channel).arg(&plan.member).arg(&self.group);
-            command.arg(&node.name).arg(plan.chunk).arg(self.plainly(node, number));
+            command.arg(&node.name).arg(plan.chunk).arg(u8::from(plan.keyed));
             command.arg(plan.returns.len()).arg(plan.starts.len());
             for (id, epoch) in &plan.returns {
                 command.arg(*id).arg(lease::epoch_text(*epoch));
@@ -211,32 +209,17 @@ impl Crew {
         let (entries, due, more) = (reply.parts()?.rest(), reply.count()?, reply.flag()?);
         let (gap, missed, cut) = (reply.flag()?, reply.count()?, reply.text()?);
         let gap = if gap { Some(self.topic.gap(plan.life, missed, cut.parse().ok())?) } else { None };
-        let mark = lease::epoch_of(&reply.text()?).ok_or_else(|| error::nonsense("work"))?;
-        let apart = reply.text()?.parse().map_err(|_| error::nonsense("work"))?;
-        let (mut plain, mut parts) = (Vec::new(), reply.parts()?);
+        let (mut run, mut parts) = (Vec::new(), reply.parts()?);
         while parts.len() > 0 {
-            plain.extend(parts.entries()?);
+            run.extend(parts.entries()?);
         }
-        self.marked.store(number, Ordering::Relaxed);
-        Ok(Ok(Brought { epoch: lease::epoch(turn, nonce), entries, mark, plain, apart, due, more, gap }))
-    }
-
-    /// Whether messages are handed out without an entry, as the script is told.
-    fn plainly(&self, node: &Node, number: u64) -> &'static str {
-        if node.config().topology == Topology::Cluster {
-            // Its driver does not tell when another server takes over.
-            "0"
-        } else if self.is_marked(number) {
-            "1"
-        } else {
-            "2"
-        }
+        self.answered_on.store(number, Ordering::Relaxed);
+        Ok(Ok(Brought { epoch: lease::epoch(turn, nonce), entries, run, due, more, gap }))
     }
 
     /// The keys of its scripts.
-    pub(crate) fn all_keys(&self) -> [&str; 7] {
-        let [entries, leases, delayed, ready, lanes] = &self.keys;
-        [&self.topic.keys.stream, &self.topic.keys.record, entries, leases, delayed, ready, lanes]
+    pub(crate) fn all_keys(&self) -> [&str; 8] {
+        self.topic.keys.all(&self.keys)
     }
 
     fn taken_over(&self, member: &str) {
@@ -271,11 +254,11 @@ impl Crew {
 
     pub(super) fn take_in(&self, brought: Brought, plan: &Plan, asked: Instant) {
         let again = brought.entries.into_iter().filter_map(|entry| taken(entry, brought.epoch));
-        let fresh = brought.plain.into_iter().map(|(id, message)| Taken {
+        let fresh = brought.run.into_iter().enumerate().map(|(place, (id, message))| Taken {
             id,
-            epoch: brought.mark,
+            epoch: brought.epoch,
             attempt: 1,
-            apart: Some(brought.apart),
+            place: u16::try_from(place).ok(),
             message: Arc::new(message),
         });
         let mut taken: Vec<_> = again.chain(fresh).collect();
@@ -286,15 +269,17 @@ impl Crew {
             return;
         }
         state.asked(plan);
-        for (id, epoch, ..) in plan.starts.iter().filter(|(.., yielded)| !yielded) {
-            if let Some(held) =
-                state.held.get_mut(id).filter(|held| held.epoch == *epoch && held.yielded.is_none())
-            {
+        for (id, epoch, _, yielded) in &plan.starts {
+            let Some(held) = state.held.get_mut(id).filter(|held| held.epoch == *epoch) else { continue };
+            // It has an entry of its own now.
+            held.place = None;
+            if !yielded && held.yielded.is_none() {
                 held.until = asked + AHEAD;
             }
         }
         if !taken.is_empty() {
             let bytes: usize = taken.iter().map(|taken| taken.message.weight() + 256).sum();
+            state.keyed = taken.iter().any(|taken| taken.message.key.is_some());
             state.chunk = (MOST_BYTES * taken.len() / bytes).clamp(1, MOST_CHUNK);
         }
         let full = brought.more && !taken.is_empty();
@@ -359,7 +344,7 @@ fn taken(entry: Value, epoch: u64) -> Option<Taken> {
         id,
         epoch,
         attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
-        apart: None,
+        place: None,
         message: Arc::new(message),
     })
 }

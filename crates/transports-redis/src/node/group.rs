@@ -5,7 +5,7 @@ use redis::Cmd;
 
 use super::Node;
 use crate::{
-    error, lease,
+    error,
     reply::{Gone, Outcome, Reply},
     script,
     topic::{From, Topic},
@@ -38,12 +38,11 @@ impl Node {
             steps.join(",")
         };
         let steps = policy.map_or_else(|| "-".to_owned(), steps);
-        let born = lease::mark();
         let arguments = |command: &mut Cmd| {
             command.arg(topic.mapped_flag()).arg(self.default_age()).arg(group);
             from.write(command);
             command.arg(member).arg(&topic.keys.channel).arg(group).arg(&steps);
-            command.arg(lease::epoch_text(born));
+            command.arg(&self.name);
         };
         let value = self.link.run(script::JOIN.call(keys, arguments).replicated()).await?;
         match Reply::outcome("join", value)? {

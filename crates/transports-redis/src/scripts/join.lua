@@ -1,6 +1,6 @@
 -- Makes sure of the group, and lets a consumer take over.
 -- ARGV: mapped, default age, group, how it starts, the next id, the one before it, the cursor's life, the member that takes
--- over (empty for worker groups), channel, the holder, the steps of its backoff in milliseconds, what is `born`
+-- over (empty for worker groups), channel, the holder, the steps of its backoff in milliseconds, node
 local rec = record(ARGV[1])
 if not rec.life then return gone(rec) end
 age_out(rec, ARGV[2])
@@ -13,14 +13,14 @@ local made = redis.pcall(unpack(create))
 local new = type(made) == 'table' and made.ok ~= nil
 if not new and not string.find(made.err, 'BUSYGROUP', 1, true) then return made end
 if new then
-  call('UNLINK', H, T, D, R, W)
-  call('HSET', H, 'cut', rec.cut or '0-0', 'reads', math.max(from.ordinal, 0), 'born', ARGV[12])
+  call('UNLINK', H, T, D, R, W, G)
+  call('HSET', H, 'cut', rec.cut or '0-0', 'reads', math.max(from.ordinal, 0))
 end
 if ARGV[11] ~= '-' then call('HSET', H, 'backoff', ARGV[11]) end
 if ARGV[8] ~= '' then
   call('HSET', H, 'member', ARGV[8])
-  local born = call('HGET', H, 'born')
-  if born then enter_pending(ARGV[3], born, now_ms()) end
+  for _, epoch in ipairs(call('ZRANGE', G, 0, -1)) do end_run(epoch) end
+  keep_runs(ARGV[3], 'busgate-' .. ARGV[12])
   local held = call('ZRANGE', T, 0, -1)
   for _, id in ipairs(held) do
     call('ZADD', R, 0, pad(id))

@@ -1,33 +1,23 @@
--- Takes in what is pending and nobody here knows of: left by nodes that are gone, by other clients, or by a server that lost the
--- rest. ARGV: mapped, life, group, how long what another client read must have been idle, where to go on, how many at a time,
--- channel, the holder, how long what a node read must have been idle, how often all nodes together look (0: whenever asked)
+-- Takes in what is pending and nobody here knows of: left by other clients, or by a server that lost the rest. ARGV: mapped,
+-- life, group, how long what another client read must have been idle, where to go on, how many at a time, channel, the holder,
+-- how long what a node read must have been idle
 local rec = record(ARGV[1])
 if rec.life ~= ARGV[2] then return gone(rec) end
-local patience, ahead, pause = tonumber(ARGV[4]), tonumber(ARGV[9]), tonumber(ARGV[10])
-local born, swept = unpack(call('HMGET', H, 'born', 'swept'))
-if pause > 0 and ARGV[5] == '-' then
-  local now = now_ms()
-  if swept and now >= tonumber(swept) and now - tonumber(swept) < pause then return { 'ok', 0, '' } end
-  call('HSET', H, 'swept', now)
-end
-local pending, known = pending_page(ARGV[3], math.min(patience, ahead), ARGV[5], ARGV[6])
+local patience, ahead = tonumber(ARGV[4]), tonumber(ARGV[9])
+local pending, ids = call('XPENDING', S, ARGV[3], 'IDLE', math.min(patience, ahead), ARGV[5], '+', ARGV[6]), {}
+for n = 1, #pending do ids[n] = pending[n][1] end
+local known = #ids > 0 and call('HMGET', H, unpack(ids)) or {}
 local taken = 0
 for n, entry in ipairs(pending) do
   local id, idle, s = entry[1], entry[3], read_state(known[n])
   local lane
   if not s then
-    local ours = is_ours(entry)
-    if idle >= (ours and ahead or patience) then
+    if idle >= (string.sub(entry[2], 1, 8) == 'busgate-' and ahead or patience) then
       local found = call('XRANGE', S, id, id)[1]
       lane = found and lane_of(found[2]) or ''
       s = { epoch = '0', attempts = entry[4], state = 'n', lane = lane }
-      -- Its token is good until somebody else has it, and it was never told to be yielded.
-      if ours and born then
-        s.epoch, s.attempts, s.state = born, entry[4] - 1, 'b'
-        set_apart()
-      end
     end
-  elseif pause > 0 or idle < patience then
+  elseif idle < patience then
     -- There is an entry: whoever made it looks after it, and now and then that is checked.
   elseif s.state == 'p' and not call('HGET', H, 'k' .. s.lane) then
     lane, s.state = s.lane, 'n'

@@ -1,10 +1,10 @@
--- Settles a batch of one group. ARGV: mapped, life, group, channel, the holder, node, then acks of what is held here: an epoch,
--- what `apart` was when they were read (empty: look at each), how many, their ids, and so on until an epoch is empty; then of
+-- Settles a batch of one group. ARGV: mapped, life, group, channel, the holder, node, then acks of what is held here:
+-- an epoch, which of its run as bits (empty: they have entries), how many, their ids, and so on until an epoch is empty; then of
 -- each of the others: id, epoch, verb, a time, whether nobody holds it here. It answers one number each, none when all are done
 local rec = record(ARGV[1])
 if rec.life ~= ARGV[2] then return gone(rec) end
 local now, known, out = now_ms(), {}, {}
-local acks, back, elsewhere = {}, false, {}
+local acks, back, elsewhere, twice = {}, false, {}, {}
 
 -- The delay that the group's members asked for last, for whoever does not know the one of the delivery.
 local function backoff(attempts)
@@ -17,84 +17,71 @@ local function backoff(attempts)
   return delay
 end
 
--- Acks of what this node holds come by epoch: most have no entry, or need no more than a comparison.
-local at, held, twice = 7, 0, {}
-while ARGV[at] ~= '' do
-  local epoch, from, to = ARGV[at], at + 3, at + 2 + tonumber(ARGV[at + 2])
-  local figure = call('HMGET', H, 'born', 'apart')
-  local plain, start, texts = figure[1] == epoch, epoch .. ' ', {}
-  local untouched = plain and ARGV[at + 1] == (figure[2] or '0')
-  if untouched then
-    -- Who else may have acked one is a client that is none of ours: it is done all the same.
-    call('XACK', S, ARGV[3], unpack(ARGV, from, to))
-  else
-    texts = call('HMGET', H, unpack(ARGV, from, to))
-  end
-  for i = from, to do
-    local id, text = ARGV[i], texts[i - from + 1]
-    held = held + 1
-    if untouched then
-      out[held] = 1
-    elseif not text then
-      -- Whether it is pending is all there is to it.
-      out[held] = plain and call('XACK', S, ARGV[3], id) or 0
-    elseif string.sub(text, 1, #start) ~= start or twice[id] then
-      out[held] = 0
-    else
-      out[held], twice[id] = 1, true
-      acks[#acks + 1] = id
-      -- Without a lane it ends with the space before it.
-      if string.byte(text, -1) ~= 32 and leave_lane(id, read_state(text).lane) then back = true end
-    end
-  end
-  at = to + 1
+-- An ack of a message, of which this is known; answers whether it was held under the epoch.
+local function ack(id, epoch, text)
+  if not text then return leave_run(id, epoch) and 1 or 0 end
+  if string.sub(text, 1, #epoch + 1) ~= epoch .. ' ' or twice[id] then return 0 end
+  acks[#acks + 1], twice[id] = id, true
+  -- Without a lane it ends with the space before it.
+  if string.byte(text, -1) ~= 32 and leave_lane(id, read_state(text).lane) then back = true end
+  return 1
 end
 
-local born
+-- Acks of messages of one run by their bits; answers whether all of them were in it. Else nothing is done.
+local function ack_all(epoch, bits)
+  local told = call('HGET', H, 'd' .. epoch)
+  if not told or #told < #bits or runs[epoch] then return false end
+  local gone, more = { string.byte(told, 1, -1) }, { string.byte(bits, 1, -1) }
+  for n = 1, #more do
+    if bit.band(gone[n], more[n]) ~= 0 then return false end
+    gone[n] = gone[n] + more[n]
+  end
+  keep_run(epoch, gone)
+  return true
+end
+
+-- Acks of what this node holds come by epoch: most are still in their run, and nothing is to be looked up.
+local at, held = 7, 0
+while ARGV[at] ~= '' do
+  local epoch, bits, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  if bits ~= '' and ack_all(epoch, bits) then
+    for n = held + 1, held + count do out[n] = 1 end
+  else
+    local ids = {}
+    for id in string.gmatch(ARGV[at + 3], '%S+') do ids[#ids + 1] = id end
+    for n, text in ipairs(call('HMGET', H, unpack(ids))) do out[held + n] = ack(ids[n], epoch, text) end
+  end
+  held, at = held + count, at + 4
+end
+
 for from = at + 1, #ARGV, 2500 do
-  local ids, n = { 'born' }, 1
+  local ids, n = {}, 0
   for i = from, math.min(from + 2495, #ARGV), 5 do
     n = n + 1
     ids[n] = ARGV[i]
   end
   local texts = call('HMGET', H, unpack(ids))
-  born = texts[1]
-  for n = 2, #ids do known[ids[n]] = texts[n] end
+  for n = 1, #ids do known[ids[n]] = texts[n] end
 end
 
 for i = at + 1, #ARGV, 5 do
   local id, epoch, verb = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   local text = known[id]
   local n = #out + 1
-  if text == false and epoch == born then
-    -- It has no entry: whether it is pending is all there is to it.
-    if verb == 'ack' then
-      out[n] = call('XACK', S, ARGV[3], id)
-      if out[n] == 1 and ARGV[i + 4] == '1' then
-        elsewhere[#elsewhere + 1] = id
-        set_apart()
-      end
-      text = nil
-    else
-      local s = entry_of(ARGV[3], id, epoch, born)
-      if s then
-        text = write_state(s)
-        call('HSET', H, id, text)
-        call('ZADD', T, now, id)
-        set_apart()
-      end
+  if text == false and verb ~= 'ack' then
+    local s = entry_of(id, epoch)
+    if s then
+      text = write_state(s)
+      call('HSET', H, id, text)
+      call('ZADD', T, now, id)
     end
   end
-  if out[n] then
-    -- That was all.
+  if verb == 'ack' then
+    out[n] = ack(id, epoch, text)
+    if out[n] == 1 then known[id] = nil end
+    if out[n] == 1 and ARGV[i + 4] == '1' then elsewhere[#elsewhere + 1] = id end
   elseif not text or string.sub(text, 1, #epoch + 1) ~= epoch .. ' ' then
     out[n] = 0
-  elseif verb == 'ack' then
-    out[n] = 1
-    acks[#acks + 1] = id
-    known[id] = nil
-    if string.byte(text, -1) ~= 32 and leave_lane(id, read_state(text).lane) then back = true end
-    if ARGV[i + 4] == '1' then elsewhere[#elsewhere + 1] = id end
   else
     out[n] = 1
     local s, time = read_state(text), tonumber(ARGV[i + 3])
@@ -129,6 +116,7 @@ for i = at + 1, #ARGV, 5 do
     if ARGV[i + 4] == '1' then elsewhere[#elsewhere + 1] = id end
   end
 end
+keep_runs(ARGV[3], 'busgate-' .. ARGV[6])
 for from = 1, #acks, 1000 do
   local to = math.min(from + 999, #acks)
   call('XACK', S, ARGV[3], unpack(acks, from, to))

@@ -1,62 +1,52 @@
 -- One turn of a group at one node: gives back, starts leases, takes back what ran out, hands out.
 -- ARGV: mapped, life, group, consumer, nonce, how many are wanted, how many bytes, how many may wait for lanes, how long what
--- is read ahead stays ours, channel, the member (consumers only), the holder, node, how many are read at first, whether (`0`,
--- `1`) messages are handed out without an entry, or (`2`) so, on a connection that is new, how many are given back, how many
--- leases start; then of each given back: id, epoch; of each lease: id, epoch, how long, its state
+-- is read ahead stays ours, channel, the member (consumers only), the holder, node, how many are read at first, whether keys are
+-- expected (`1`), how many are given back, how many leases start; then of each given back: id, epoch; of each lease: id, epoch,
+-- how long, its state
 local rec = record(ARGV[1])
 if rec.life ~= ARGV[2] then return gone(rec) end
 local group, consumer, want, most = ARGV[3], ARGV[4], tonumber(ARGV[6]), tonumber(ARGV[7])
-local max_parked, ahead, plainly = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[15] ~= '0'
-local figure = call('HMGET', H, 'member', 'cut', 'born')
+local max_parked, ahead, keyed = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[15] == '1'
+local figure = call('HMGET', H, 'member', 'cut')
 if ARGV[11] ~= '' and figure[1] ~= ARGV[11] then return { 'taken' } end
 local returns, starts = tonumber(ARGV[16]), tonumber(ARGV[17])
-local now, i, came, entered = now_ms(), 18, 0, 0
-
--- On a new connection the server may be one that has forgotten what was read: another mark for what is read from now on.
-local born = figure[3]
-if not born or ARGV[15] == '2' then
-  if born then enter_pending(group, born, now + ahead) end
-  born = string.format('%.0f', now) .. '-' .. ARGV[5]
-  call('HSET', H, 'born', born)
-end
+local now, i, came = now_ms(), 18, 0
 
 for _ = 1, returns do
-  local id, s = ARGV[i], entry_of(group, ARGV[i], ARGV[i + 1], born)
-  if s and s.epoch == ARGV[i + 1] and s.state == 'b' and (s.plain or call('ZREM', T, id) == 1) then
-    if s.plain then
-      call('HSET', H, id, write_state(s))
-      entered = entered + 1
-    end
+  local id, s = ARGV[i], entry_of(ARGV[i], ARGV[i + 1])
+  if s and s.epoch == ARGV[i + 1] and s.state == 'b' and (s.new or call('ZREM', T, id) == 1) then
+    if s.new then call('HSET', H, id, write_state(s)) end
     call('ZADD', R, 0, pad(id))
     came = came + 1
   end
   i = i + 2
 end
 for _ = 1, starts do
-  local id, s = ARGV[i], entry_of(group, ARGV[i], ARGV[i + 1], born)
+  local id, s = ARGV[i], entry_of(ARGV[i], ARGV[i + 1])
   -- What was extended meanwhile runs as long as that says.
   if s and s.epoch == ARGV[i + 1] and s.state == 'b' then
     if ARGV[i + 3] == 'l' then s.state, s.attempts = 'l', s.attempts + 1 end
-    if s.plain or ARGV[i + 3] == 'l' then call('HSET', H, id, write_state(s)) end
-    if s.plain then entered = entered + 1 end
-    if s.plain or call('ZSCORE', T, id) or call('ZREM', R, pad(id)) == 1 then
+    if s.new or ARGV[i + 3] == 'l' then call('HSET', H, id, write_state(s)) end
+    if s.new or call('ZSCORE', T, id) or call('ZREM', R, pad(id)) == 1 then
       call('ZADD', T, now + tonumber(ARGV[i + 2]), id)
     end
   end
   i = i + 4
 end
-
-local apart = entered > 0 and set_apart() or call('HGET', H, 'apart') or '0'
+came = came + promote(now)
+keep_runs(group, consumer)
 
 local out, set, timed, epoch, bytes, lost = {}, {}, {}, 0, 0, 0
 local begun
+local function begin()
+  if epoch > 0 then return end
+  epoch = call('HINCRBY', H, 'epoch', 1)
+  begun = epoch .. '-' .. ARGV[5]
+end
 local function hand_out(id, attempts, lane, fields)
-  if epoch == 0 then
-    epoch = call('HINCRBY', H, 'epoch', 1)
-    begun = epoch .. '-' .. ARGV[5] .. ' '
-  end
+  begin()
   local n, count = #set, #fields
-  set[n + 1], set[n + 2] = id, begun .. attempts .. ' b ' .. lane
+  set[n + 1], set[n + 2] = id, begun .. ' ' .. attempts .. ' b ' .. lane
   timed[n + 1], timed[n + 2] = now + ahead, id
   out[#out + 1] = { id, attempts + 1, fields }
   -- The payload is the last field of ours; the rest is small.
@@ -73,7 +63,6 @@ end
 
 -- What came back goes first, in the order of the stream. What retention or another client took away is told.
 local more, aside = 0, call('EXISTS', T, D, R, W) > 0
-if aside then came = came + promote(now) end
 while aside and #out < want and bytes < most do
   local ready = call('ZRANGE', R, 0, math.min(want - #out, 64) - 1)
   if #ready == 0 then break end
@@ -138,20 +127,27 @@ local function is_small(fields)
   return size < 4096
 end
 
--- Fresh messages without a key are handed out as they were read: the server's own pending list knows whose they are and since
--- when. What there is to say of them later makes them an entry like others. Small ones go as one text, which costs the server
--- and the node less than a value for each field; a text without the name of a key in it need not be looked through.
-local plain, parts, chunk, ended, fresh, given = {}, {}, tonumber(ARGV[14]), false, 0, 0
-while #out + given < want and bytes < most and not ended do
+-- Fresh messages without a key are handed out as a run, unless keys are expected: that costs the server far less than an entry
+-- for each. Small ones go as one text, which costs it and the node less than a value for each field; a text without the name of
+-- a key in it need not be looked through.
+local run, plain, parts, chunk, ended, fresh = {}, {}, {}, tonumber(ARGV[14]), false, 0
+local read = { 'XREADGROUP', 'GROUP', group, consumer, 'COUNT', 0, 'STREAMS', S, '>' }
+if not keyed then
+  read = { 'XREADGROUP', 'GROUP', group, consumer, 'COUNT', 0, 'NOACK', 'STREAMS', S, '>' }
+end
+while #out + #run + #plain < want and bytes < most and not ended do
   if aside and call('ZCARD', W) >= max_parked then break end
-  local count = math.min(want - #out - given, chunk)
-  local got = call('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', S, '>')
+  local count = math.min(want - #out - #run - #plain, chunk)
+  read[6] = count
+  local got = call(unpack(read))
   local entries = got and got[1] and got[1][2] or {}
-  local text = plainly and #entries > 0 and is_small(entries[1][2]) and cmsgpack.pack(entries)
+  local text = not keyed and #entries > 0 and is_small(entries[1][2]) and cmsgpack.pack(entries)
   local is_plain = text and not string.find(text, KEY, 1, true)
   if is_plain then
-    parts[#parts + 1], given, bytes = text, given + #entries, bytes + #text + 256 * #entries
+    parts[#parts + 1], bytes = text, bytes + #text + 256 * #entries
+    for n = 1, #entries do run[#run + 1] = entries[n][1] end
   end
+  local keys = {}
   for n = is_plain and #entries + 1 or 1, #entries do
     local entry = entries[n]
     local id, fields, key, size = entry[1], entry[2], nil, 256
@@ -159,14 +155,14 @@ while #out + given < want and bytes < most and not ended do
       if fields[i] == 'key' and not key then key = fields[i + 1] end
       size = size + #fields[i + 1]
     end
-    if not key and plainly then
-      given, bytes = given + 1, bytes + size
+    if not key and not keyed then
+      bytes = bytes + size
       plain[#plain + 1] = entry
     elseif not key then
       hand_out(id, 0, '', fields)
     else
       local lane = redis.sha1hex(key)
-      aside = true
+      aside, keys[#keys + 1] = true, id
       if call('HSETNX', H, 'k' .. lane, id) == 1 then
         hand_out(id, 0, lane, fields)
       else
@@ -175,29 +171,39 @@ while #out + given < want and bytes < most and not ended do
       end
     end
   end
+  if not keyed then make_pending(group, consumer, keys) end
   ended = #entries < count
   fresh = fresh + #entries
   -- As many more as fit, by the size of those so far.
-  if bytes > 0 then chunk = math.max(1, math.min(256, math.floor((most - bytes) / (bytes / math.max(#out + given, 1))))) end
+  if bytes > 0 then
+    local each = bytes / math.max(#out + #run + #plain, 1)
+    chunk = math.max(1, math.min(256, math.floor((most - bytes) / each)))
+  end
 end
 keep()
+if #plain > 0 then parts[#parts + 1] = is_small(plain[1][2]) and cmsgpack.pack(plain) or plain end
+for n = 1, #plain do run[#run + 1] = plain[n][1] end
+if #run > 0 then
+  begin()
+  -- What is left of the last byte stands for nothing.
+  local last = #run % 8 > 0 and string.char(256 - 2 ^ (#run % 8)) or ''
+  call('HSET', H, 'i' .. begun, table.concat(run, ' '), 'd' .. begun, string.rep('\0', math.floor(#run / 8)) .. last)
+  call('ZADD', G, now + ahead, begun)
+end
 if fresh > 0 then call('HINCRBY', H, 'reads', fresh) end
 if not ended and want > 0 then more = 1 end
 if ended and want > 0 then wait_for_more(rec, ARGV[13]) end
 
 -- When to come again, and whether others may find something.
 local due = -1
-if aside or returns + starts > 0 or #out > 0 then
-  for _, z in ipairs({ T, D }) do
-    local first = call('ZRANGE', z, 0, 0, 'WITHSCORES')
-    if first[2] then
-      local left = math.max(0, tonumber(first[2]) - now)
-      if due < 0 or left < due then due = left end
-    end
+for _, z in ipairs({ T, D, G }) do
+  local first = call('ZRANGE', z, 0, 0, 'WITHSCORES')
+  if first[2] then
+    local left = math.max(0, tonumber(first[2]) - now)
+    if due < 0 or left < due then due = left end
   end
 end
 if came > 0 and call('ZCARD', R) > 0 then
   call('PUBLISH', ARGV[10], 'group ' .. ARGV[13] .. ' ' .. ARGV[12])
 end
-if #plain > 0 then parts[#parts + 1] = is_small(plain[1][2]) and cmsgpack.pack(plain) or plain end
-return { 'ok', epoch, out, due, more, gap, missed, rec.cut or '', born, apart, parts }
+return { 'ok', epoch, out, due, more, gap, missed, rec.cut or '', parts }

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use redis::Value;
 
 use super::catalog::Figure;
-use crate::{error, id::EntryId, node::Node, topic::Topic};
+use crate::{error, id::EntryId, node::Node, reply::Reply, topic::Topic};
 
 impl Node {
     /// How far each group of the event is, also those that only other clients use.
@@ -39,7 +39,7 @@ impl Node {
         fresh: Option<u64>,
         pending: u64,
     ) -> Result<ConsumerLag> {
-        let [_, leases, delayed, ready, lanes] = topic.keys.of_group(&group);
+        let [entries, leases, delayed, ready, lanes, runs] = topic.keys.of_group(&group);
         let count = async |verb: &str, key: &str, range: &[String]| -> Result<u64> {
             match self.link.command(redis::cmd(verb).arg(key).arg(range)).await? {
                 Value::Int(count) => Ok(u64::try_from(count).unwrap_or(0)),
@@ -48,18 +48,38 @@ impl Node {
         };
         let now = self.config().clock.now().as_millis();
         let (running, over) = ([format!("({now}"), "+inf".into()], ["-inf".into(), now.to_string()]);
-        let (ended, later, due, back, parked) = tokio::try_join!(
+        let (ended, later, due, back, parked, fresh_runs, ended_runs) = tokio::try_join!(
             count("ZCOUNT", &leases, &over),
             count("ZCOUNT", &delayed, &running),
             count("ZCOUNT", &delayed, &over),
             count("ZCARD", &ready, &[]),
             count("ZCARD", &lanes, &[]),
+            self.in_runs(&entries, &runs, &running),
+            self.in_runs(&entries, &runs, &over),
         )?;
         let members = topic.crews.lock().get(&holder).map_or(0, |crew| crew.members());
-        // Not all of them have an entry of their own; other clients' have none.
-        let in_flight = pending.saturating_sub(ended + due + later + back + parked);
-        let waiting = fresh.map(|fresh| fresh + ended + due + back + parked);
+        let in_flight = pending.saturating_sub(ended + due + later + back + parked) + fresh_runs;
+        let waiting = fresh.map(|fresh| fresh + ended + due + back + parked + ended_runs);
         Ok(ConsumerLag { holder, waiting, in_flight, delayed: later, members: members as u64 })
+    }
+
+    /// How many messages are in runs whose lease ends within this range.
+    async fn in_runs(&self, entries: &str, runs: &str, range: &[String]) -> Result<u64> {
+        let epochs = self.link.command(redis::cmd("ZRANGEBYSCORE").arg(runs).arg(range)).await?;
+        let epochs = Reply::new("runs", epochs)?.texts()?;
+        if epochs.is_empty() {
+            return Ok(0);
+        }
+        let fields: Vec<_> = epochs.iter().map(|epoch| format!("d{epoch}")).collect();
+        let gone = self.link.command(redis::cmd("HMGET").arg(entries).arg(fields)).await?;
+        let gone = Reply::new("runs", gone)?.rest();
+        let left = gone.iter().filter_map(|bits| match bits {
+            Value::BulkString(bits) => {
+                Some(bits.iter().map(|byte| u64::from(byte.count_zeros())).sum::<u64>())
+            }
+            _ => None,
+        });
+        Ok(left.sum())
     }
 }
 

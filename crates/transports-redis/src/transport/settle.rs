@@ -1,6 +1,6 @@
 //! Settling: what comes at the same time goes in one call per group.
 
-use std::{collections::BTreeMap, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use busgate_core::{Error, Holder, MAX_NACK_DELAY, Result, Settled, Settlement, Verb};
 use futures_util::future::join_all;
@@ -190,7 +190,7 @@ async fn settle(
 /// Whose deliveries are settled.
 struct Place<'a> {
     group: &'a str,
-    keys: &'a [String; 5],
+    keys: &'a [String; 6],
     crew: Option<&'a Crew>,
 }
 
@@ -203,11 +203,9 @@ async fn tell(
     entries: &[&Entry],
     held: &[Option<Ours>],
 ) -> Result<(Vec<bool>, bool)> {
-    let [kept, leases, delayed, ready, lanes] = place.keys;
-    let names = [topic.keys.stream.as_str(), &topic.keys.record, kept, leases, delayed, ready, lanes];
+    let names = topic.keys.all(place.keys);
     let line = node.link.line().await?;
-    let is_marked = place.crew.is_some_and(|crew| crew.is_marked(line.number));
-    let order = by_kind(entries, held, is_marked);
+    let order = by_run(entries, held);
     let arguments = |command: &mut Cmd| {
         command.arg(topic.mapped_flag()).arg(format!("{life:x}")).arg(place.group).arg(&topic.keys.channel);
         command.arg(place.group).arg(&node.name);
@@ -247,30 +245,29 @@ fn answers(entries: &[&Entry], done: Vec<bool>) -> Vec<Settled> {
 /// An ack of what this node holds.
 #[derive(Clone, Copy)]
 struct Ack<'a> {
-    /// Its place in the batch.
-    place: usize,
+    /// Where it is in the batch.
+    nth: usize,
     entry: &'a Entry,
     /// As in [`Ours`].
-    apart: Option<u64>,
+    place: Option<u16>,
 }
 
 impl Ack<'_> {
-    /// What the script is told once for all that have the same. What is being settled already comes last: an entry that is
-    /// there twice is settled by the first.
-    const fn kind(&self) -> (u64, bool, Option<u64>) {
-        (self.entry.epoch, self.apart.is_none(), self.apart)
+    /// What the script is told once for all that have the same.
+    const fn kind(&self) -> (u64, bool) {
+        (self.entry.epoch, self.place.is_none())
     }
 }
 
-/// Acks of what this node holds, those of one kind together; nothing when there is something else among them. Until what is
-/// read is marked on this connection, the server may be one that has forgotten what was read: it looks at each.
-fn by_kind<'a>(entries: &[&'a Entry], held: &[Option<Ours>], is_marked: bool) -> Option<Vec<Ack<'a>>> {
-    let ack = |(place, (entry, ours)): (usize, (&&'a Entry, &Option<Ours>))| {
+/// Acks of what this node holds, those of one run together and in its order; nothing when there is something else among them.
+/// What is being settled already comes last: an entry that is there twice is settled by the first.
+fn by_run<'a>(entries: &[&'a Entry], held: &[Option<Ours>]) -> Option<Vec<Ack<'a>>> {
+    let ack = |(nth, (entry, ours)): (usize, (&&'a Entry, &Option<Ours>))| {
         let ours = ours.filter(|_| entry.done == Settled::Acked)?;
-        Some(Ack { place, entry, apart: ours.apart.filter(|_| is_marked) })
+        Some(Ack { nth, entry, place: ours.place })
     };
     let mut acks = entries.iter().zip(held).enumerate().map(ack).collect::<Option<Vec<_>>>()?;
-    acks.sort_by_key(Ack::kind);
+    acks.sort_by_key(|ack| (ack.kind(), ack.place));
     Some(acks)
 }
 
@@ -280,17 +277,33 @@ const MOST_IDS: usize = 2000;
 fn write_acks(command: &mut Cmd, acks: &[Ack<'_>]) {
     for alike in acks.chunk_by(|one, next| one.kind() == next.kind()) {
         for part in alike.chunks(MOST_IDS) {
-            let (epoch, _, apart) = part.first().map_or((0, true, None), Ack::kind);
-            command
-                .arg(lease::epoch_text(epoch))
-                .arg(apart.map_or_else(String::new, |apart| apart.to_string()));
-            command.arg(part.len());
-            for ack in part {
-                command.arg(ack.entry.token.entry);
-            }
+            let epoch = part.first().map_or(0, |ack| ack.entry.epoch);
+            command.arg(lease::epoch_text(epoch)).arg(bits(part)).arg(part.len()).arg(ids(part));
         }
     }
     command.arg("");
+}
+
+/// Which places of their run these acks are of, as the script keeps them: eight in a byte, the first in its lowest bit.
+fn bits(acks: &[Ack<'_>]) -> Vec<u8> {
+    let mut bits = Vec::new();
+    for place in acks.iter().filter_map(|ack| ack.place) {
+        let byte = usize::from(place / 8);
+        if bits.len() <= byte {
+            bits.resize(byte + 1, 0);
+        }
+        bits[byte] |= 1 << (place % 8);
+    }
+    bits
+}
+
+fn ids(acks: &[Ack<'_>]) -> String {
+    let mut ids = String::with_capacity(acks.len() * 20);
+    for ack in acks {
+        // Writing to a text does not fail.
+        let _ = write!(ids, "{} ", ack.entry.token.entry);
+    }
+    ids
 }
 
 fn write_all(command: &mut Cmd, entries: &[&Entry], held: &[Option<Ours>]) {
@@ -314,7 +327,7 @@ fn done(codes: &[Value], count: usize, order: Option<&[Ack<'_>]>) -> Option<Vec<
     let mut done: Vec<_> = codes.iter().map(|code| *code == Value::Int(1)).collect();
     if let Some(order) = order {
         for (ack, code) in order.iter().zip(codes) {
-            *done.get_mut(ack.place)? = *code == Value::Int(1);
+            *done.get_mut(ack.nth)? = *code == Value::Int(1);
         }
     }
     Some(done)
