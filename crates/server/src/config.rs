@@ -35,6 +35,8 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// Where metrics and health are served when not with HTTP.
     pub admin: Option<SocketAddr>,
+    /// How many threads `busgate serve` works with; `None` is one a core. A server within another program has that program's.
+    pub threads: Option<usize>,
     /// How it logs.
     pub log: Log,
     /// What ack ids are signed with, when it is shared between nodes.
@@ -147,6 +149,7 @@ impl Config {
             http: raw.get("http")?,
             grpc: raw.get("grpc")?,
             admin: raw.find("admin"),
+            threads: raw.find("threads"),
             log: log(&raw)?,
             ack_secret: ack_secret(&raw)?,
             allowed_origins: origins(&raw)?,

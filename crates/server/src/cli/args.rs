@@ -72,6 +72,9 @@ pub(super) struct Serve {
     /// The directory of the embedded log.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
+    /// How many threads do the work [default: one a core].
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<String>,
     /// For trying things out: keeps messages in memory unless --transport says otherwise, and logs more.
     #[arg(long)]
     dev: bool,
@@ -95,6 +98,7 @@ impl Serve {
             ("grpc", &self.grpc),
             ("admin", &self.admin),
             ("data_dir", &self.data_dir),
+            ("threads", &self.threads),
             ("log_format", &self.log_format),
             ("log_level", &self.log_level),
         ];

@@ -28,7 +28,7 @@ pub(super) fn run(serve: &Serve, environment: &Environment) -> ExitCode {
         tracing::warn!(variable, "an environment variable that is no key of the configuration");
     }
     descriptors::raise(config.bounds.max_connections);
-    match runtime().and_then(|runtime| runtime.block_on(serve_until_told(config))) {
+    match runtime(config.threads).and_then(|runtime| runtime.block_on(serve_until_told(config))) {
         Ok(code) => code,
         Err(error) => {
             complain(&error.to_string());
@@ -47,8 +47,13 @@ fn read(serve: &Serve, environment: &Environment) -> Result<Config, Vec<ConfigEr
     Config::read(&sources)
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+/// What the server works on: so many threads, or one a core.
+fn runtime(threads: Option<usize>) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build()
 }
 
 async fn serve_until_told(config: Config) -> std::io::Result<ExitCode> {
@@ -91,4 +96,16 @@ async fn serve_until_told(config: Config) -> std::io::Result<ExitCode> {
         "ready"
     );
     Ok(drain::run(server, signals).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_works_with_as_many_threads_as_it_is_told() {
+        for threads in [1, 3] {
+            assert_eq!(runtime(Some(threads)).unwrap().metrics().num_workers(), threads);
+        }
+    }
 }

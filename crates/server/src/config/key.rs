@@ -92,6 +92,12 @@ pub(crate) const KEYS: &[Key] = &[
         "for trying things out: keeps messages in memory unless `transport` is set, and logs more",
     ),
     key(
+        "threads",
+        Kind::Count(1, 1024),
+        "",
+        "how many threads do the work; one a core unless set. One costs the least where cores are shared with the broker",
+    ),
+    key(
         "log_format",
         Kind::OneOf(&["auto", "text", "json"]),
         r#""auto""#,
