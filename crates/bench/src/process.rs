@@ -49,9 +49,11 @@ impl Server {
         Self::serving(pinned(SERVER_CORE, &busgate_binary()?), transport)
     }
 
-    /// The same, on whichever core is free: the load and a broker share them all.
+    /// The same with one thread, as there, but on whichever core is free: the load and a broker share them all.
     pub(crate) fn busgate_anywhere(transport: &str) -> Result<Self, Failure> {
-        Self::serving(Command::new(busgate_binary()?), transport)
+        let mut command = Command::new(busgate_binary()?);
+        command.env("BUSGATE_THREADS", "1");
+        Self::serving(command, transport)
     }
 
     fn serving(mut command: Command, transport: &str) -> Result<Self, Failure> {

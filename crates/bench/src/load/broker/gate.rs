@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use busgate_client::RemoteTransport;
 use busgate_core::{
     Delivery, EventConfig, EventName, GroupName, Item, Message, MessageId, Settled, Settlement, Start,
     SubscribeOptions, Subscription, Timestamp, Transport, Verb,
@@ -21,7 +22,13 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) async fn open(target: &str, event: &str, acks: Acks) -> Result<Self, Failure> {
-        let (transport, event) = (pool::open(target).await?, EventName::new(event)?);
+        let event = EventName::new(event)?;
+        let transport: Arc<dyn Transport> = if target.starts_with("http") {
+            // As many at once as the brokers' own clients take.
+            RemoteTransport::builder(target).subscribe_buffer(pool::WINDOW).connect().await?
+        } else {
+            pool::open(target).await?
+        };
         transport.register(&event, &EventConfig::default()).await?;
         Ok(Self { transport, event, acks })
     }
