@@ -58,6 +58,18 @@ fn write_shared(message: &Message, command: &mut Cmd) {
     }
 }
 
+/// The largest payload that is copied so that it does not hold the whole frame that it came in.
+const COPIED: usize = 1 << 16;
+
+/// A message as it is read back: its time is in milliseconds, and a payload stands alone unless it is large.
+pub(crate) fn as_read(mut message: Message) -> Message {
+    message.timestamp = Timestamp::from_millis(message.timestamp.as_millis());
+    if message.payload.len() <= COPIED {
+        message.payload = Bytes::copy_from_slice(&message.payload);
+    }
+    message
+}
+
 /// Reads the entry `id`. What another client wrote is read as well as it can be.
 pub(crate) fn read(id: EntryId, fields: Vec<Value>) -> Message {
     let mut read = Fields::default();

@@ -1,5 +1,6 @@
 //! A group or named consumer on this node: who of it is here, what they hold, and the task that takes messages for them.
 
+mod direct;
 mod plan;
 mod reclaim;
 mod seat;
@@ -19,6 +20,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use self::seat::{Seat, SeatItem};
 pub(crate) use self::{
+    direct::Room,
     seat::{Poll, Taken},
     settling::Ours,
 };
@@ -26,7 +28,7 @@ use crate::{id::EntryId, node::Node, topic::Topic};
 
 /// How long what is read ahead stays ours; it is renewed for as long as it waits here. A node that is killed keeps the
 /// others waiting for so long.
-const AHEAD: Duration = Duration::from_secs(3);
+pub(crate) const AHEAD: Duration = Duration::from_secs(3);
 
 /// How long the start of a lease may be kept back: what is settled by then needs no start.
 const KEPT_BACK: Duration = Duration::from_millis(100);
@@ -77,6 +79,14 @@ struct State {
     look_at: Option<Instant>,
     /// Whether the last turn that was answered left some.
     backlog: bool,
+    /// Whether the last turn that took messages came to the end.
+    through: bool,
+    /// How many turns that take messages are on their way.
+    turns: usize,
+    /// For how many publishes there is room.
+    rooms: usize,
+    /// When there may be room for one again.
+    no_room_before: Option<Instant>,
     /// Who is the consumer now; empty for worker groups.
     member: String,
     /// No task takes messages any more.
@@ -137,6 +147,10 @@ impl Crew {
             there_is: EntryId::ZERO,
             look_at: None,
             backlog: false,
+            through: false,
+            turns: 0,
+            rooms: 0,
+            no_room_before: None,
             member: String::new(),
             over: false,
         };
@@ -294,7 +308,7 @@ impl State {
         self.returns.clear();
         self.starts.clear();
         (self.read_to, self.there_is) = (EntryId::ZERO, EntryId::ZERO);
-        (self.look_at, self.backlog) = (None, false);
+        (self.look_at, self.backlog, self.through) = (None, false, false);
         for seat in self.seats.values_mut() {
             seat.drain();
             (seat.held, seat.yielded, seat.leaving, seat.asked) = (0, 0, 0, 0);

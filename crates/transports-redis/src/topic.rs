@@ -86,8 +86,15 @@ impl Topic {
 
     /// Something is on its way to the stream: whoever asks from now on finds it.
     pub(crate) fn ring_ahead(&self) {
-        for crew in self.crews.lock().values() {
-            crew.ring();
+        self.ring_ahead_but(None);
+    }
+
+    /// The same, for all crews but this one.
+    pub(crate) fn ring_ahead_but(&self, crew: Option<&Arc<Crew>>) {
+        for other in self.crews.lock().values() {
+            if crew.is_none_or(|crew| !Arc::ptr_eq(crew, other)) {
+                other.ring();
+            }
         }
     }
 

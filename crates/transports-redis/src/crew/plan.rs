@@ -16,8 +16,8 @@ const MOST_STARTS: usize = 1000;
 
 /// What a turn does.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    pub(super) life: u64,
+pub(crate) struct Plan {
+    pub(crate) life: u64,
     pub(super) member: String,
     pub(super) want: usize,
     /// For whom, and how many for each.
@@ -46,7 +46,7 @@ impl State {
     /// for.
     pub(super) fn plan_beside(&mut self, now: Instant) -> Option<Plan> {
         let asked: usize = self.seats.values().map(|seat| seat.asked).sum();
-        let worth = self.is_rung() && self.demand() >= WORTH.max(asked / 2);
+        let worth = self.rooms == 0 && self.is_rung() && self.demand() >= WORTH.max(asked / 2);
         let Next::Turn(plan) = worth.then(|| self.plan(now))? else { return None };
         Some(plan)
     }
@@ -54,14 +54,15 @@ impl State {
     /// What there is to do now.
     pub(super) fn plan(&mut self, now: Instant) -> Next {
         let stale = now >= self.check_at && self.check(now);
-        let want = self.demand();
+        // What is being published for the group comes first.
+        let (want, free) = if self.rooms == 0 { (self.demand(), true) } else { (0, false) };
         let told = self.since.is_some_and(|since| since <= now);
         let looks = self.look_at.is_none_or(|at| at <= now) && (want > 0 || self.look_at.is_some());
-        let looks = looks || want > 0 && self.is_rung();
+        let looks = free && (looks || want > 0 && self.is_rung());
         if self.returns.is_empty() && !told && !stale && !looks {
             return Next::Sleep(self.wake_at(now, want));
         }
-        let State { life, chunk, keyed, .. } = *self;
+        let Self { life, chunk, keyed, .. } = *self;
         let mut plan = Plan { life, member: self.member.clone(), want, chunk, keyed, ..Plan::default() };
         plan.returns = std::mem::take(&mut self.returns);
         self.begin(&mut plan, now);
@@ -70,10 +71,11 @@ impl State {
             plan.starts.extend(ahead.map(|(id, held)| (*id, held.epoch, AHEAD, false)));
         }
         // Whoever rings from now on is not answered by this turn.
-        if want > 0 || self.look_at.is_some() {
+        if free && (want > 0 || self.look_at.is_some()) {
             self.look_at = Some(now + LOOK);
         }
         if want > 0 {
+            self.turns += 1;
             self.read_to = self.read_to.max(self.there_is);
             self.ask(&mut plan);
         }
@@ -144,7 +146,7 @@ impl State {
 
     /// When to plan again if nobody calls.
     fn wake_at(&self, now: Instant, want: usize) -> Instant {
-        let look = self.look_at.filter(|_| want > 0 || !self.held.is_empty());
+        let look = self.look_at.filter(|_| self.rooms == 0 && (want > 0 || !self.held.is_empty()));
         let ends = Some(self.check_at).filter(|_| !self.held.is_empty());
         look.into_iter().chain(self.since).chain(ends).min().unwrap_or(now + Duration::from_secs(3600))
     }

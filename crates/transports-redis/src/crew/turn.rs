@@ -140,6 +140,7 @@ impl Crew {
 
     /// Does what follows from a turn; answers whether the next may follow at once.
     async fn finish(&self, node: &Node, (plan, asked, outcome): Turn) -> bool {
+        self.state.lock().turns -= usize::from(plan.want > 0);
         match outcome {
             Ok(Ok(brought)) => {
                 self.take_in(brought, &plan, asked);
@@ -284,6 +285,9 @@ impl Crew {
         }
         let full = brought.more && !taken.is_empty();
         state.backlog = full;
+        if plan.want > 0 {
+            state.through = !brought.more;
+        }
         let last = taken.last().map(|taken| taken.id);
         state.read_to = state.read_to.max(last.unwrap_or_default());
         state.hand_on(brought.gap, taken, &plan.seats, asked);

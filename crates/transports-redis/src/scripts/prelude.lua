@@ -141,3 +141,11 @@ local function resolve(rec, f, kind, next, prev, life)
   if rec.cut and before(prev, rec.cut) then return oldest end
   return { next = next, prev = prev, ordinal = -1 }
 end
+
+-- Writes a run, as `group.lua` describes it: these ids, until then.
+local function keep_new_run(H, G, epoch, ids, till)
+  -- What is left of the last byte stands for nothing.
+  local last = #ids % 8 > 0 and string.char(256 - 2 ^ (#ids % 8)) or ''
+  call('HSET', H, 'i' .. epoch, table.concat(ids, ' '), 'd' .. epoch, string.rep('\0', math.floor(#ids / 8)) .. last)
+  call('ZADD', G, till, epoch)
+end

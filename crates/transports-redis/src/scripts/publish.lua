@@ -1,8 +1,9 @@
--- Adds a batch. KEYS: stream, record, ids, earlier ids, marks.
+-- Adds a batch. KEYS: stream, record, ids, earlier ids, marks, then those of the group that takes it.
 -- ARGV: mapped, channel, defaults (dedup, age, bytes, messages), most ids, node, how many messages, whether an id is among them
--- twice, when the first and the last of the ids was made, the ids as they are remembered, then runs of messages that are alike
--- but for id and payload: how many, what each weighs besides, how many arguments of XADD they share, those, then the id and the
--- payload of each
+-- twice, when the first and the last of the ids was made, the group that takes what is added if nothing goes before it (empty:
+-- none), the life that it knows, nonce, how long it stays ours, the ids as they are remembered, then runs of messages that are
+-- alike but for id and payload: how many, what each weighs besides, how many arguments of XADD they share, those, then the id
+-- and the payload of each
 local I0, I1, M = KEYS[3], KEYS[4], KEYS[5]
 local rec = record(ARGV[1])
 if not rec.life then return gone(rec) end
@@ -29,7 +30,7 @@ if window > 0 then
   local made = tonumber(ARGV[11])
   local function look_in(ids, last)
     if last and made > tonumber(last) then return {} end
-    return call('HMGET', ids, unpack(ARGV, 13, 12 + count))
+    return call('HMGET', ids, unpack(ARGV, 17, 16 + count))
   end
   one = look_in(I0, last_made)
   if call('EXISTS', I1) == 1 then two = look_in(I1, call('HGET', I1, LAST)) end
@@ -39,7 +40,7 @@ local out, remember, added, bytes = {}, {}, 0, 0
 local limit = rec.native and 0 or tonumber(rec.bytes or ARGV[5])
 -- Only ids that are in the batch twice need to be looked for in it.
 local seen = ARGV[10] == '1' and {}
-local n, at = 0, 13 + count
+local n, at = 0, 17 + count
 while n < count do
   local many, besides, shared = tonumber(ARGV[at]), ARGV[at + 1], tonumber(ARGV[at + 2])
   local last = 7 + shared
@@ -48,15 +49,21 @@ while n < count do
   at = at + 3 + shared
   for i = at, at + 2 * many - 2, 2 do
     n = n + 1
-    local id = ARGV[12 + n]
+    local id = ARGV[16 + n]
     local first = one[n] or two[n]
     if first and now - tonumber(string.match(first, '^%d+')) >= window then first = nil end
     if seen and window > 0 then first = seen[id] or first end
     if first then
       out[n] = '=' .. first
     else
-      add[5], add[last] = ARGV[i], ARGV[i + 1]
-      local place = call(unpack(add, 1, last))
+      local place
+      if last == 9 then
+        -- Most have no more than a time beside id and payload.
+        place = call('XADD', S, '*', 'id', ARGV[i], add[6], add[7], 'payload', ARGV[i + 1])
+      else
+        add[5], add[last] = ARGV[i], ARGV[i + 1]
+        place = call(unpack(add, 1, last))
+      end
       out[n] = place
       added = added + 1
       if limit > 0 then bytes = bytes + besides + #ARGV[i] + #ARGV[i + 1] end
@@ -66,7 +73,7 @@ while n < count do
   end
   at = at + 2 * many
 end
-if added == 0 then return { 'ok', rec.life, table.concat(out, ' ') } end
+if added == 0 then return { 'ok', rec.life, table.concat(out, ' '), 0 } end
 if window > 0 then
   if last_made and tonumber(ARGV[12]) > tonumber(last_made) then
     remember[2 * added + 1], remember[2 * added + 2] = LAST, ARGV[12]
@@ -110,4 +117,34 @@ if rec.waits and rec.waits ~= ARGV[8] then
   call('HDEL', E, 'waits')
   call('PUBLISH', ARGV[2], 'new ' .. ARGV[8])
 end
-return { 'ok', rec.life, table.concat(out, ' ') }
+
+-- The group takes what was added as a run, when that is all it has not come to, and nothing is ready or was lost before it.
+-- Answers its turn, or nothing.
+local function take(group, life, nonce, ahead)
+  local H, R, G = KEYS[6], KEYS[9], KEYS[11]
+  if rec.life ~= life or rec.native or call('EXISTS', R) == 1 then return 0 end
+  local groups = call('XINFO', 'GROUPS', S)
+  for n = 1, math.min(#groups, 16) do
+    local of = {}
+    for m = 1, #groups[n], 2 do of[groups[n][m]] = groups[n][m + 1] end
+    if of['name'] == group then
+      local at, run = of['last-delivered-id'], {}
+      for m = 1, count do
+        if string.byte(out[m]) ~= 61 then run[#run + 1] = out[m] end
+      end
+      local next = call('XRANGE', S, '(' .. at, '+', 'COUNT', 1)[1]
+      if not next or next[1] ~= run[1] or (rec.cut and before(at, rec.cut)) then return 0 end
+      local set = { 'XGROUP', 'SETID', S, group, run[#run] }
+      if of['entries-read'] then set[6], set[7] = 'ENTRIESREAD', of['entries-read'] + #run end
+      call(unpack(set))
+      local turn = call('HINCRBY', H, 'epoch', 1)
+      call('HINCRBY', H, 'reads', #run)
+      keep_new_run(H, G, turn .. '-' .. nonce, run, now_ms() + ahead)
+      return turn
+    end
+  end
+  return 0
+end
+
+local turn = ARGV[13] ~= '' and take(ARGV[13], ARGV[14], ARGV[15], tonumber(ARGV[16])) or 0
+return { 'ok', rec.life, table.concat(out, ' '), turn }

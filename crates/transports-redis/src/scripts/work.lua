@@ -185,10 +185,7 @@ if #plain > 0 then parts[#parts + 1] = is_small(plain[1][2]) and cmsgpack.pack(p
 for n = 1, #plain do run[#run + 1] = plain[n][1] end
 if #run > 0 then
   begin()
-  -- What is left of the last byte stands for nothing.
-  local last = #run % 8 > 0 and string.char(256 - 2 ^ (#run % 8)) or ''
-  call('HSET', H, 'i' .. begun, table.concat(run, ' '), 'd' .. begun, string.rep('\0', math.floor(#run / 8)) .. last)
-  call('ZADD', G, now + ahead, begun)
+  keep_new_run(H, G, begun, run, now + ahead)
 end
 if fresh > 0 then call('HINCRBY', H, 'reads', fresh) end
 if not ended and want > 0 then more = 1 end

@@ -48,7 +48,7 @@ impl Node {
         };
         let now = self.config().clock.now().as_millis();
         let (running, over) = ([format!("({now}"), "+inf".into()], ["-inf".into(), now.to_string()]);
-        let (ended, later, due, back, parked, fresh_runs, ended_runs) = tokio::try_join!(
+        let (ended, later, due, back, parked, in_runs, in_ended_runs) = tokio::try_join!(
             count("ZCOUNT", &leases, &over),
             count("ZCOUNT", &delayed, &running),
             count("ZCOUNT", &delayed, &over),
@@ -58,8 +58,8 @@ impl Node {
             self.in_runs(&entries, &runs, &over),
         )?;
         let members = topic.crews.lock().get(&holder).map_or(0, |crew| crew.members());
-        let in_flight = pending.saturating_sub(ended + due + later + back + parked) + fresh_runs;
-        let waiting = fresh.map(|fresh| fresh + ended + due + back + parked + ended_runs);
+        let in_flight = pending.saturating_sub(ended + due + later + back + parked) + in_runs;
+        let waiting = fresh.map(|fresh| fresh + ended + due + back + parked + in_ended_runs);
         Ok(ConsumerLag { holder, waiting, in_flight, delayed: later, members: members as u64 })
     }
 

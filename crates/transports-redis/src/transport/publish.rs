@@ -1,28 +1,25 @@
 //! Publishing: what comes at the same time goes in one call.
 
+mod call;
+
 use std::{
-    collections::HashSet,
     pin::pin,
     sync::{Arc, atomic::Ordering},
     task::Poll,
 };
 
 use busgate_core::{Effect, Error, Message, Receipt, Result};
-use redis::Cmd;
 use tokio::sync::oneshot;
 
+use self::call::{Added, Answer, publish};
 use crate::{
     batch::{Hand, Job, Load, MOST},
-    codec::{
-        self,
-        remembered::{self, Remembered},
-    },
+    codec,
+    crew::{Room, Taken},
     error,
-    id::EntryId,
     link::Line,
     node::Node,
-    reply::{Gone, Outcome, Reply},
-    script,
+    reply::Gone,
     topic::Topic,
 };
 
@@ -91,7 +88,7 @@ impl Hand<Publishing> for Publisher {
         (jobs, answered)
     }
 
-    async fn finish(&self, (jobs, answered): Self::Answer) {
+    async fn finish(&self, (mut jobs, answered): Self::Answer) {
         // What has to be sent again goes before what is new: nothing goes beside it until one batch has gone well alone.
         let known = match &answered {
             Ok(Answer::Added(added)) => (!added.rung).then_some(added.number),
@@ -104,18 +101,18 @@ impl Hand<Publishing> for Publisher {
             Ok(Answer::NoScript) => publish_or_renew(&self.node, &self.topic, &messages(&jobs)).await,
             Err(error) => Err(error),
         };
+        let counts: Vec<_> = jobs.iter().map(|job| job.messages.len()).collect();
         let mut answers = match answered {
-            Ok(added) => {
-                added.last.into_iter().for_each(|last| self.topic.ring_for(last, added.rung));
+            Ok(mut added) => {
+                added.hand_over(&mut jobs);
+                let last = added.places.iter().rev().find_map(|place| *place);
+                last.into_iter().for_each(|last| self.topic.ring_for(last, added.rung));
                 added.receipts.into_iter()
             }
-            Err(error) => {
-                let count = jobs.iter().map(|job| job.messages.len()).sum();
-                vec![Err(error); count].into_iter()
-            }
+            Err(error) => vec![Err(error); counts.iter().sum()].into_iter(),
         };
-        for job in jobs {
-            let answer = answers.by_ref().take(job.messages.len()).collect();
+        for (job, count) in jobs.into_iter().zip(counts) {
+            let answer = answers.by_ref().take(count).collect();
             // Whoever no longer waits for it does not need it.
             let _ = job.answer.send(answer);
         }
@@ -132,23 +129,21 @@ fn messages(jobs: &[Publishing]) -> Vec<&Message> {
     jobs.iter().flat_map(|job| &job.messages).collect()
 }
 
-/// What came of a batch.
-enum Answer {
-    Added(Added),
-    Gone(Gone),
-    /// The server does not have the script, and nothing was done.
-    NoScript,
-}
-
-/// What was added.
-struct Added {
-    receipts: Vec<Result<Receipt>>,
-    /// The place of the last message.
-    last: Option<EntryId>,
-    /// The connection.
-    number: u64,
-    /// Whether whoever waits for messages here was told ahead.
-    rung: bool,
+impl Added {
+    /// Hands what was added to the group that has taken it.
+    fn hand_over(&mut self, jobs: &mut [Publishing]) {
+        let Some((room, epoch)) = self.taken.take() else { return };
+        let messages = jobs.iter_mut().flat_map(|job| std::mem::take(&mut job.messages));
+        let added = messages.zip(&self.places).filter_map(|(message, place)| Some((message, (*place)?)));
+        let taken = added.enumerate().map(|(place, (message, id))| Taken {
+            id,
+            epoch,
+            attempt: 1,
+            place: u16::try_from(place).ok(),
+            message: Arc::new(codec::as_read(message)),
+        });
+        room.fill(taken.collect());
+    }
 }
 
 /// Whoever waits for messages here asks right behind them; other nodes are told by the server.
@@ -158,17 +153,30 @@ async fn publish_and_ring(
     messages: &[&Message],
     line: Option<Line>,
 ) -> Result<Answer> {
-    let mut publishing = pin!(publish(node, topic, messages, line));
+    let way = line.map(|line| {
+        let room = room(topic, &line, messages);
+        (line, room)
+    });
+    let crew = way.iter().find_map(|(_, room)| Some(Arc::clone(&room.as_ref()?.crew)));
+    let mut publishing = pin!(publish(node, topic, messages, way));
     match futures_util::poll!(&mut publishing) {
         Poll::Ready(answered) => answered,
         Poll::Pending => {
-            topic.ring_ahead();
+            topic.ring_ahead_but(crew.as_ref());
             publishing.await
         }
     }
 }
 
-async fn publish_or_renew(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Added> {
+/// Room in a group here that can take them all at once; what has a key has to wait for its turn.
+fn room(topic: &Topic, line: &Line, messages: &[&Message]) -> Option<Room> {
+    if messages.iter().any(|message| message.key.is_some()) {
+        return None;
+    }
+    topic.crews.lock().values().find_map(|crew| crew.room(line, messages.len()))
+}
+
+async fn publish_or_renew(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Box<Added>> {
     match publish(node, topic, messages, None).await? {
         Answer::Added(added) => Ok(added),
         Answer::Gone(gone) => renew(node, topic, messages, &gone).await,
@@ -177,7 +185,7 @@ async fn publish_or_renew(node: &Node, topic: &Topic, messages: &[&Message]) -> 
 }
 
 /// An event that a server without its data does not know is registered anew, and published to once more.
-async fn renew(node: &Node, topic: &Topic, messages: &[&Message], gone: &Gone) -> Result<Added> {
+async fn renew(node: &Node, topic: &Topic, messages: &[&Message], gone: &Gone) -> Result<Box<Added>> {
     let seen = topic.seen.lock().as_ref().map(|(life, _)| *life);
     if let Some(life) = seen
         && node.renew(topic, life, gone).await?.is_some()
@@ -186,61 +194,6 @@ async fn renew(node: &Node, topic: &Topic, messages: &[&Message], gone: &Gone) -
         return Ok(added);
     }
     Err(error::not_registered(&topic.name))
-}
-
-async fn publish(node: &Node, topic: &Topic, messages: &[&Message], line: Option<Line>) -> Result<Answer> {
-    let keys = &topic.keys;
-    let [ids, earlier] = &keys.ids;
-    let names = [keys.stream.as_str(), &keys.record, ids, earlier, &keys.marks];
-    let defaults = &node.config().defaults;
-    let arguments = |command: &mut Cmd| {
-        command.arg(topic.mapped_flag()).arg(&keys.channel);
-        command.arg(defaults.dedup_window.unwrap_or_default().as_millis()).arg(node.default_age());
-        command.arg(defaults.retention_bytes.unwrap_or(0)).arg(defaults.retention_messages.unwrap_or(0));
-        command.arg(node.config().max_ids).arg(&node.name).arg(messages.len());
-        let ids: HashSet<_> = messages.iter().map(|message| &message.id).collect();
-        command.arg(u8::from(ids.len() < messages.len()));
-        let ids: Vec<_> = messages.iter().map(|message| Remembered::new(message.id.as_str())).collect();
-        let (first, last) = remembered::made(&ids);
-        command.arg(first).arg(last).arg(ids);
-        codec::write(messages, command);
-    };
-    let call = script::PUBLISH.call(&names, arguments).replicated();
-    let rung = line.is_some();
-    let number;
-    let value = match line {
-        Some(line) => {
-            number = line.number;
-            node.link.run_beside(line, call).await?
-        }
-        None => {
-            let line = node.link.line().await?;
-            number = line.number;
-            Some(node.link.run_on(line, call).await?)
-        }
-    };
-    let Some(value) = value else { return Ok(Answer::NoScript) };
-    let mut reply = match Reply::outcome("publish", value)? {
-        Outcome::Done(reply) => reply,
-        Outcome::Gone(gone) => return Ok(Answer::Gone(gone)),
-        Outcome::Other(..) => return Err(error::nonsense("publish")),
-    };
-    let life = reply.life()?.ok_or_else(|| error::nonsense("publish"))?;
-    let places = reply.text()?;
-    let (mut receipts, mut last) = (Vec::with_capacity(messages.len()), None);
-    for (message, place) in messages.iter().zip(places.split(' ')) {
-        let first = place.strip_prefix('=');
-        let id = first.unwrap_or(place).parse().map_err(|_| error::nonsense("publish"))?;
-        if first.is_none() {
-            last = Some(id);
-        }
-        let cursor = Some(topic.cursor(life, id)?);
-        receipts.push(Ok(Receipt { id: message.id.clone(), cursor, duplicate: first.is_some() }));
-    }
-    if receipts.len() != messages.len() {
-        return Err(error::nonsense("publish"));
-    }
-    Ok(Answer::Added(Added { receipts, last, number, rung }))
 }
 
 /// What callers are told when nobody answers any more.

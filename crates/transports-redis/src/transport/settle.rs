@@ -1,12 +1,15 @@
 //! Settling: what comes at the same time goes in one call per group.
 
-use std::{collections::BTreeMap, fmt::Write, pin::pin, sync::Arc, task::Poll, time::Duration};
+mod acks;
+
+use std::{collections::BTreeMap, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use busgate_core::{Error, Holder, MAX_NACK_DELAY, Result, Settled, Settlement, Verb};
 use futures_util::future::join_all;
 use redis::{Cmd, Value};
 use tokio::sync::oneshot;
 
+use self::acks::{Ack, by_run, write_acks};
 use crate::{
     batch::{Hand, Job, Load},
     crew::{Crew, Ours},
@@ -240,70 +243,6 @@ fn answers(entries: &[&Entry], done: Vec<bool>) -> Vec<Settled> {
     }
     let answer = |(entry, done): (&&Entry, bool)| if done { entry.done } else { Settled::Stale };
     entries.iter().zip(done).map(answer).collect()
-}
-
-/// An ack of what this node holds.
-#[derive(Clone, Copy)]
-struct Ack<'a> {
-    /// Where it is in the batch.
-    nth: usize,
-    entry: &'a Entry,
-    /// As in [`Ours`].
-    place: Option<u16>,
-}
-
-impl Ack<'_> {
-    /// What the script is told once for all that have the same.
-    const fn kind(&self) -> (u64, bool) {
-        (self.entry.epoch, self.place.is_none())
-    }
-}
-
-/// Acks of what this node holds, those of one run together and in its order; nothing when there is something else among them.
-/// What is being settled already comes last: an entry that is there twice is settled by the first.
-fn by_run<'a>(entries: &[&'a Entry], held: &[Option<Ours>]) -> Option<Vec<Ack<'a>>> {
-    let ack = |(nth, (entry, ours)): (usize, (&&'a Entry, &Option<Ours>))| {
-        let ours = ours.filter(|_| entry.done == Settled::Acked)?;
-        Some(Ack { nth, entry, place: ours.place })
-    };
-    let mut acks = entries.iter().zip(held).enumerate().map(ack).collect::<Option<Vec<_>>>()?;
-    acks.sort_by_key(|ack| (ack.kind(), ack.place));
-    Some(acks)
-}
-
-/// How many ids one command of a script can take.
-const MOST_IDS: usize = 2000;
-
-fn write_acks(command: &mut Cmd, acks: &[Ack<'_>]) {
-    for alike in acks.chunk_by(|one, next| one.kind() == next.kind()) {
-        for part in alike.chunks(MOST_IDS) {
-            let epoch = part.first().map_or(0, |ack| ack.entry.epoch);
-            command.arg(lease::epoch_text(epoch)).arg(bits(part)).arg(part.len()).arg(ids(part));
-        }
-    }
-    command.arg("");
-}
-
-/// Which places of their run these acks are of, as the script keeps them: eight in a byte, the first in its lowest bit.
-fn bits(acks: &[Ack<'_>]) -> Vec<u8> {
-    let mut bits = Vec::new();
-    for place in acks.iter().filter_map(|ack| ack.place) {
-        let byte = usize::from(place / 8);
-        if bits.len() <= byte {
-            bits.resize(byte + 1, 0);
-        }
-        bits[byte] |= 1 << (place % 8);
-    }
-    bits
-}
-
-fn ids(acks: &[Ack<'_>]) -> String {
-    let mut ids = String::with_capacity(acks.len() * 20);
-    for ack in acks {
-        // Writing to a text does not fail.
-        let _ = write!(ids, "{} ", ack.entry.token.entry);
-    }
-    ids
 }
 
 fn write_all(command: &mut Cmd, entries: &[&Entry], held: &[Option<Ours>]) {
