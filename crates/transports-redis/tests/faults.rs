@@ -1,6 +1,8 @@
 //! What a server that goes away, comes back, forgets or refuses must not cost. Each test has servers of its own.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "faults/direct.rs"]
+mod direct;
 #[path = "faults/ids.rs"]
 mod ids;
 #[path = "faults/native.rs"]

@@ -8,11 +8,7 @@ use futures_util::StreamExt;
 use redis::{Value, aio::MultiplexedConnection};
 use tokio::time::{Instant, timeout};
 
-use crate::support::{PATIENCE, connect, event, message, next, publish, registered, work_on};
-
-async fn native(url: &str) -> MultiplexedConnection {
-    redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
-}
+use crate::support::{PATIENCE, connect, event, message, native, next, publish, registered, work_on};
 
 async fn ask(client: &mut MultiplexedConnection, command: &str) -> Value {
     let mut words = command.split(' ');

@@ -3,16 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use busgate_brokers::Redis;
-use busgate_core::{ConsumerName, Item, Nack, Settled, Settlement, Start, SubscribeOptions, Transport, Verb};
+use busgate_core::{
+    ConsumerName, Delivery, Item, Nack, Settled, Settlement, Start, SubscribeOptions, Transport, Verb,
+};
 use busgate_transports_redis::RedisTransport;
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{PATIENCE, Worker, connect, message, next, publish, registered, work_on};
+use crate::support::{self, PATIENCE, Worker, connect, message, next, publish, registered, work_on};
 
-async fn settle(transport: &Arc<RedisTransport>, delivery: &busgate_core::Delivery, verb: Verb) -> Settled {
-    let token = delivery.token().unwrap().clone();
-    transport.settle(vec![Settlement { token, verb }]).await.pop().unwrap().unwrap()
+async fn settle(node: &Arc<RedisTransport>, delivery: &Delivery, verb: Verb) -> Settled {
+    support::settle(node, &[delivery], verb).await.remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +55,7 @@ async fn another_node_settles_while_the_first_lives_and_after_it_is_gone() {
     for id in ["a", "b", "c", "d"] {
         publish(&here, &event, id).await;
     }
-    let [a, b, c, d] = [(); 4].map(|()| None::<busgate_core::Delivery>);
+    let [a, b, c, d] = [(); 4].map(|()| None::<Delivery>);
     let mut held = [a, b, c, d];
     for slot in &mut held {
         *slot = Some(next(&mut works).await);

@@ -1,45 +1,15 @@
 //! Messages that were handed out together for the first time, and what becomes of each of them.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use busgate_brokers::Redis;
-use busgate_core::{Delivery, EventName, Nack, Settled, Settlement, Subscription, Transport, Verb};
-use busgate_transports_redis::RedisTransport;
-use redis::{FromRedisValue, aio::MultiplexedConnection};
+use busgate_core::{Delivery, Nack, Settled, Transport, Verb};
+use redis::FromRedisValue;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{PATIENCE, connect, message, next, registered, workers};
-
-/// A member with a window, and time for what it holds.
-async fn work_on(node: &Arc<RedisTransport>, event: &EventName, window: usize) -> Subscription {
-    let mut options = workers(window);
-    options.retry.ack_wait = PATIENCE;
-    Arc::clone(node).subscribe(event, options).await.unwrap()
-}
-
-async fn native(url: &str) -> MultiplexedConnection {
-    redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
-}
-
-async fn ask<T: FromRedisValue>(client: &mut MultiplexedConnection, words: &[&str]) -> T {
-    redis::cmd(words[0]).arg(&words[1..]).query_async(client).await.unwrap()
-}
-
-async fn publish_all(node: &Arc<RedisTransport>, event: &EventName, ids: &[String]) {
-    let batch = ids.iter().map(|id| message(id)).collect();
-    node.publish(event, batch).await.into_iter().for_each(|sent| drop(sent.unwrap()));
-}
-
-async fn settle(node: &Arc<RedisTransport>, deliveries: &[&Delivery], verb: Verb) -> Vec<Settled> {
-    let settlement =
-        |held: &&Delivery| Settlement { token: held.token().unwrap().clone(), verb: verb.clone() };
-    let answers = node.settle(deliveries.iter().map(settlement).collect()).await;
-    answers.into_iter().map(Result::unwrap).collect()
-}
-
-fn numbered(count: usize) -> Vec<String> {
-    (0..count).map(|nth| format!("m{nth}")).collect()
-}
+use crate::support::{
+    PATIENCE, ask, connect, hold_on, native, next, numbered, publish_all, registered, settle,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_of_what_is_settled() {
@@ -48,7 +18,7 @@ async fn nothing_is_left_of_what_is_settled() {
     let event = registered(&here, "orders").await;
     let ids = numbered(350);
     publish_all(&here, &event, &ids).await;
-    let mut works = work_on(&here, &event, 400).await;
+    let mut works = hold_on(&here, &event, 400).await;
     let mut held = Vec::new();
     for _ in 0..ids.len() {
         held.push(next(&mut works).await);
@@ -100,7 +70,7 @@ async fn what_a_killed_node_had_not_acked_comes_to_another() {
     let event = registered(&here, "orders").await;
     let ids = numbered(200);
     publish_all(&here, &event, &ids).await;
-    let mut works = work_on(&here, &event, 150).await;
+    let mut works = hold_on(&here, &event, 150).await;
     let mut left = ids.clone();
     let mut held = Vec::new();
     for _ in 0..100 {
@@ -111,7 +81,7 @@ async fn what_a_killed_node_had_not_acked_comes_to_another() {
     left.retain(|id| acked.iter().all(|acked| acked.message.id.as_str() != id));
     // As a process that is killed: its connection ends, and nothing is told.
     here.close().await.unwrap();
-    let mut works = work_on(&there, &event, 200).await;
+    let mut works = hold_on(&there, &event, 200).await;
     let mut came = BTreeSet::new();
     for _ in 0..left.len() {
         let delivery = next(&mut works).await;
@@ -127,7 +97,7 @@ async fn native_tools_see_how_far_a_group_is_and_what_it_holds() {
     let node = connect(&server.url()).await;
     let event = registered(&node, "orders").await;
     let ids = numbered(20);
-    let mut works = work_on(&node, &event, 10).await;
+    let mut works = hold_on(&node, &event, 10).await;
     publish_all(&node, &event, &ids).await;
     let mut held = Vec::new();
     for _ in 0..10 {

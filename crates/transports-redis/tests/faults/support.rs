@@ -7,12 +7,13 @@ use std::{
 };
 
 use busgate_core::{
-    Effect, ErrorKind, EventConfig, EventName, GroupName, Item, Message, MessageId, Settled, Start,
-    SubscribeOptions, Subscription, Tasks, Transport,
+    Delivery, Effect, ErrorKind, EventConfig, EventName, GroupName, Item, Message, MessageId, Settled,
+    Settlement, Start, SubscribeOptions, Subscription, Tasks, Transport, Verb,
 };
 use busgate_transports_redis::{RedisConfig, RedisTransport};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
+use redis::{FromRedisValue, aio::MultiplexedConnection};
 use tokio::time::{sleep, timeout};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -62,8 +63,40 @@ pub(crate) async fn work_on(transport: &Arc<RedisTransport>, event: &EventName) 
     Arc::clone(transport).subscribe(event, workers(64)).await.unwrap()
 }
 
+/// A member with a window, and time for what it holds.
+pub(crate) async fn hold_on(node: &Arc<RedisTransport>, event: &EventName, window: usize) -> Subscription {
+    let mut options = workers(window);
+    options.retry.ack_wait = PATIENCE;
+    Arc::clone(node).subscribe(event, options).await.unwrap()
+}
+
+/// A client of Redis that knows nothing of busgate.
+pub(crate) async fn native(url: &str) -> MultiplexedConnection {
+    redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+pub(crate) async fn ask<T: FromRedisValue>(client: &mut MultiplexedConnection, words: &[&str]) -> T {
+    redis::cmd(words[0]).arg(&words[1..]).query_async(client).await.unwrap()
+}
+
+pub(crate) async fn publish_all(node: &Arc<RedisTransport>, event: &EventName, ids: &[String]) {
+    let batch = ids.iter().map(|id| message(id)).collect();
+    node.publish(event, batch).await.into_iter().for_each(|sent| drop(sent.unwrap()));
+}
+
+pub(crate) async fn settle(node: &Arc<RedisTransport>, deliveries: &[&Delivery], verb: Verb) -> Vec<Settled> {
+    let settlement =
+        |held: &&Delivery| Settlement { token: held.token().unwrap().clone(), verb: verb.clone() };
+    let answers = node.settle(deliveries.iter().map(settlement).collect()).await;
+    answers.into_iter().map(Result::unwrap).collect()
+}
+
+pub(crate) fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|nth| format!("m{nth}")).collect()
+}
+
 /// The next message; notices are passed over.
-pub(crate) async fn next(subscription: &mut Subscription) -> busgate_core::Delivery {
+pub(crate) async fn next(subscription: &mut Subscription) -> Delivery {
     loop {
         match timeout(PATIENCE, subscription.next()).await.unwrap() {
             Some(Ok(Item::Delivery(delivery))) => return delivery,
