@@ -224,7 +224,7 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::task::Waker;
 
     use busgate_core::{EventName, GroupName, Holder, Message, MessageId, Start, SubscribeOptions};
@@ -236,7 +236,7 @@ mod tests {
     };
 
     /// A crew of one, with a window, whose member waits.
-    fn crew(window: usize) -> Crew {
+    pub(in crate::crew) fn crew(window: usize) -> Crew {
         let config = "redis://127.0.0.1".parse().unwrap();
         let topic = Topic::new(&config, &EventName::new("orders").unwrap()).unwrap();
         let crew = Crew::new(Arc::new(topic), Holder::Group(GroupName::default()), 1);
@@ -247,33 +247,34 @@ mod tests {
         crew
     }
 
-    fn polled(crew: &Crew) -> Option<EntryId> {
+    /// What its member finds.
+    pub(in crate::crew) fn polled(crew: &Crew) -> Option<EntryId> {
         match crew.poll(1, Waker::noop()) {
             Poll::Taken(taken, _) => Some(taken.id),
             _ => None,
         }
     }
 
-    fn planned(crew: &Crew) -> Option<Plan> {
+    /// The turn that it takes now, if any.
+    pub(in crate::crew) fn planned(crew: &Crew) -> Option<Plan> {
         match crew.state.lock().plan(Instant::now()) {
             Next::Turn(plan) => Some(plan),
             _ => None,
         }
     }
 
-    fn entry(seq: usize) -> EntryId {
+    pub(in crate::crew) fn entry(seq: usize) -> EntryId {
         EntryId { ms: 1, seq: seq as u64 }
+    }
+
+    pub(in crate::crew) fn taken(seq: usize) -> Taken {
+        let message = Arc::new(Message::new(MessageId::generate(), ""));
+        Taken { id: entry(seq), epoch: 1, attempt: 1, place: None, message }
     }
 
     /// What the turn brings: as many as it wanted.
     fn brought(crew: &Crew, plan: &Plan, from: usize) {
-        let taken = (from..from + plan.want).map(|nth| Taken {
-            id: entry(nth),
-            epoch: 1,
-            attempt: 1,
-            place: None,
-            message: Arc::new(Message::new(MessageId::generate(), "")),
-        });
+        let taken = (from..from + plan.want).map(taken);
         let mut state = crew.state.lock();
         state.asked(plan);
         state.hand_on(None, taken.collect(), &plan.seats, Instant::now());

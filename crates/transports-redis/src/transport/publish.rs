@@ -173,7 +173,7 @@ fn room(topic: &Topic, line: &Line, messages: &[&Message]) -> Option<Room> {
     if messages.iter().any(|message| message.key.is_some()) {
         return None;
     }
-    topic.crews.lock().values().find_map(|crew| crew.room(line, messages.len()))
+    topic.crews.lock().values().find_map(|crew| crew.room(line.number, messages.len()))
 }
 
 async fn publish_or_renew(node: &Node, topic: &Topic, messages: &[&Message]) -> Result<Box<Added>> {
