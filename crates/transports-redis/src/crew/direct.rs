@@ -143,7 +143,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn there_is_no_room_while_a_turn_is_due_or_on_its_way() {
-        let crew = Arc::new(crew(10));
+        // More than one turn asks for.
+        let crew = Arc::new(crew(200));
         assert!(!has_room(&crew), "it has never looked");
         let plan = planned(&crew).unwrap();
         assert!(!has_room(&crew), "a turn is on its way");
