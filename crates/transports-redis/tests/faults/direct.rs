@@ -282,10 +282,8 @@ async fn the_order_of_keys_holds_over_two_members() {
         }
     });
     let finished = all.await;
-    let hands = hands.lock();
-    assert_eq!(hands.wrong, Vec::<String>::new());
-    assert!(finished.is_ok(), "{} of {COUNT} came", hands.came);
-    drop(hands);
+    assert_eq!(hands.lock().wrong, Vec::<String>::new());
+    assert!(finished.is_ok(), "{} of {COUNT} came", hands.lock().came);
     assert!(direct(&mut client).await > before, "no batch went straight to a member");
 }
 

@@ -3,12 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use busgate_brokers::Redis;
-use busgate_core::{ErrorKind, Item, ReadRequest, Start, SubscribeOptions, Transport};
+use busgate_core::{ErrorKind, Item, ReadRequest, Settled, Start, SubscribeOptions, Transport};
 use futures_util::StreamExt;
 use redis::{Value, aio::MultiplexedConnection};
 use tokio::time::{Instant, timeout};
 
-use crate::support::{PATIENCE, connect, event, message, native, next, publish, registered, work_on};
+use crate::support::{
+    PATIENCE, connect, event, message, native, next, numbered, publish, publish_all, registered, work_on,
+};
 
 async fn ask(client: &mut MultiplexedConnection, command: &str) -> Value {
     let mut words = command.split(' ');
@@ -122,4 +124,24 @@ async fn what_another_client_trims_is_told_as_a_gap() {
     assert_eq!(gap.missed, Some(4));
     assert_eq!(&next(&mut reads).await.message.payload[..], b"4");
     assert!(timeout(Duration::from_millis(100), reads.next()).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_client_says_of_a_message_in_a_run_has_no_effect() {
+    let server = Redis::v7_0().start().unwrap();
+    let (transport, mut client) = (connect(&server.url()).await, native(&server.url()).await);
+    let event = registered(&transport, "orders").await;
+    let ids = numbered(2);
+    publish_all(&transport, &event, &ids).await;
+    let mut works = work_on(&transport, &event).await;
+    next(&mut works).await.ack().await.unwrap();
+    // The other was handed to this node with it, and nobody has found it yet.
+    let Value::Array(entries) = ask(&mut client, "XRANGE orders - +").await else { panic!("no entries") };
+    let (id, _): (String, Value) = redis::from_redis_value(entries[1].clone()).unwrap();
+    assert_eq!(ask(&mut client, &format!("XACK orders default {id}")).await, Value::Int(0));
+    let claimed = ask(&mut client, &format!("XCLAIM orders default other 0 {id}")).await;
+    assert_eq!(claimed, Value::Array(Vec::new()));
+    let left = next(&mut works).await;
+    assert_eq!((left.message.id.as_str(), left.attempt), ("m1", 1));
+    assert_eq!(left.ack().await.unwrap(), Settled::Acked);
 }
