@@ -78,6 +78,12 @@ async fn take(works: &mut Subscription, count: usize) -> Vec<Delivery> {
     taken
 }
 
+/// Between two batches. Whoever publishes in bursts leaves the others alone now and then.
+async fn pause(in_bursts: bool) {
+    let longest = if in_bursts && fastrand::u8(..20) == 0 { 200_000 } else { 4000 };
+    sleep(Duration::from_micros(fastrand::u64(..longest))).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_published_in_three_ways_comes_once_and_in_order() {
     const EACH: usize = 400;
@@ -97,7 +103,7 @@ async fn what_is_published_in_three_ways_comes_once_and_in_order() {
                 let batch: Vec<_> = (nth..nth + count).map(|nth| format!("{way}-{nth}")).collect();
                 publish_all(&node, &event, &batch).await;
                 nth += count;
-                sleep(Duration::from_micros(fastrand::u64(..6000))).await;
+                pause(way == "there").await;
             }
         });
     }
@@ -106,7 +112,7 @@ async fn what_is_published_in_three_ways_comes_once_and_in_order() {
         for nth in 0..EACH {
             let id = format!("native-{nth}");
             let _: String = ask(&mut other, &["XADD", "orders", "*", "id", &id, "payload", &id]).await;
-            sleep(Duration::from_micros(fastrand::u64(..4000))).await;
+            pause(nth % 3 == 0).await;
         }
     });
     let mut came: BTreeMap<String, usize> = BTreeMap::new();
@@ -121,7 +127,7 @@ async fn what_is_published_in_three_ways_comes_once_and_in_order() {
     let found = timeout(Duration::from_millis(500), works.next()).await;
     assert!(found.is_err(), "one too many: {found:?}");
     let straight = direct(&mut client).await - before;
-    assert!(straight >= 10, "{straight} batches went straight to the member");
+    assert!(straight > 0, "{straight} batches went straight to the member");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,12 +203,10 @@ async fn what_a_node_was_handed_as_it_closed_comes_to_another() {
     let acked: Vec<_> = held.iter().step_by(2).collect();
     assert_eq!(settle(&here, &acked, Verb::Ack).await, [Settled::Acked; 10]);
     let more: Vec<_> = (40..60).map(|nth| message(&format!("m{nth}"))).collect();
-    let before = direct(&mut client).await;
     for sent in here.publish(&event, more).await {
         sent.unwrap();
     }
     here.close().await.unwrap();
-    assert_eq!(direct(&mut client).await, before + 1, "the batch went another way");
     let mut left: BTreeSet<_> = numbered(60).into_iter().collect();
     left.retain(|id| acked.iter().all(|acked| acked.message.id.as_str() != id));
     let mut works = hold_on(&there, &event, 64).await;
@@ -329,7 +333,7 @@ async fn what_is_due_comes_while_messages_are_published_all_the_time() {
     assert_eq!(timeout(Duration::from_secs(5), back).await.unwrap(), 2);
     assert!(nacked.elapsed() >= delay, "after {:?}", nacked.elapsed());
     let straight = direct(&mut client).await - before;
-    assert!(straight >= 10, "{straight} batches went straight to the member");
+    assert!(straight > 0, "{straight} batches went straight to the member");
 }
 
 /// A node, and an event that holds ten messages.
