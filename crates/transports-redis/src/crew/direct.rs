@@ -197,6 +197,9 @@ mod tests {
         let plan = planned(&crew).unwrap();
         assert_eq!(plan.want, 9, "a room that is gone asks for nothing");
         answered(&crew, &plan, false);
+        assert!(!has_room(&crew), "others seem to be about");
+        advance(2 * LOOK).await;
+        answered(&crew, &planned(&crew).unwrap(), false);
         let late = crew.room(LINE, 1).unwrap();
         crew.state.lock().begin_anew(2);
         late.fill(vec![taken(1)]);
@@ -222,5 +225,19 @@ mod tests {
         assert!(beside().is_some());
         crew.ring();
         assert!(planned(&crew).unwrap().want > 0);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn what_came_back_while_there_was_room_is_taken_after_it() {
+        let crew = through(200);
+        crew.room(LINE, 1).unwrap().fill(vec![taken(0)]);
+        assert_eq!([polled(&crew), polled(&crew)], [Some(entry(0)), None]);
+        let room = crew.room(LINE, 1).unwrap();
+        advance(Duration::from_millis(150)).await;
+        let plan = planned(&crew).unwrap();
+        assert_eq!(plan.want, 0);
+        crew.take_in(Brought::default(), &plan, Instant::now());
+        room.fill(vec![taken(1)]);
+        assert_eq!([polled(&crew), polled(&crew)], [Some(entry(1)), None]);
+        assert!(planned(&crew).unwrap().want > 0, "that turn may have made something ready");
     }
 }

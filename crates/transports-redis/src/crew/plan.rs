@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(super) chunk: usize,
     /// Whether keys are expected.
     pub(super) keyed: bool,
+    /// Whether it takes nothing because of what is being published.
+    pub(super) yields: bool,
     pub(super) returns: Vec<(EntryId, u64)>,
     /// Leases by entry, epoch, how long they run, and whether they were yielded.
     pub(super) starts: Vec<(EntryId, u64, Duration, bool)>,
@@ -63,7 +65,8 @@ impl State {
             return Next::Sleep(self.wake_at(now, want));
         }
         let Self { life, chunk, keyed, .. } = *self;
-        let mut plan = Plan { life, member: self.member.clone(), want, chunk, keyed, ..Plan::default() };
+        let member = self.member.clone();
+        let mut plan = Plan { life, member, want, chunk, keyed, yields: !free, ..Plan::default() };
         plan.returns = std::mem::take(&mut self.returns);
         self.begin(&mut plan, now);
         if stale {

@@ -294,8 +294,10 @@ impl Crew {
         let now = Instant::now();
         let look = LOOK.mul_f64(0.75 + fastrand::f64() / 2.0);
         let due = brought.due.map(|due| Duration::from_millis(due + 1));
-        // Whoever rang while this turn was on its way was not answered by it.
-        if state.look_at.is_some() {
+        // Whoever rang while this turn was on its way was not answered by it; what it brought back is ready, and not taken.
+        if plan.yields {
+            state.look_at = None;
+        } else if state.look_at.is_some() {
             state.look_at = if full { None } else { Some(now + due.map_or(look, |due| due.min(look))) };
         }
     }
