@@ -3,12 +3,16 @@
 use std::{
     mem::take,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use busgate_core::Holder;
 use tokio::time::Instant;
 
-use super::{Crew, LOOK, State, Taken, plan::Plan};
+use super::{Crew, State, Taken, plan::Plan};
+
+/// How long nothing goes straight to the crew after something else went before it: what is refused is read after all.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Room in a crew for messages that are on their way to the stream. As long as there is any, the crew takes nothing else, so
 /// that what comes keeps its order.
@@ -67,7 +71,7 @@ impl Drop for Room {
         if !self.is_filled {
             // Whatever became of the messages, they are looked for; and others seem to be about.
             state.look_at = None;
-            state.no_room_before = Some(Instant::now() + LOOK);
+            state.no_room_before = Some(Instant::now() + PAUSE);
         }
         drop(state);
         self.crew.alarm.notify_one();
@@ -106,8 +110,6 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::advance;
 
     use super::*;
@@ -198,8 +200,7 @@ mod tests {
         assert_eq!(plan.want, 9, "a room that is gone asks for nothing");
         answered(&crew, &plan, false);
         assert!(!has_room(&crew), "others seem to be about");
-        advance(2 * LOOK).await;
-        answered(&crew, &planned(&crew).unwrap(), false);
+        advance(PAUSE).await;
         let late = crew.room(LINE, 1).unwrap();
         crew.state.lock().begin_anew(2);
         late.fill(vec![taken(1)]);
