@@ -92,7 +92,12 @@ end
 -- Ends a run: what is still in it is ready. Its tokens are good until somebody else has it. Answers how many those are.
 local function end_run(epoch)
   local run, count = run_of(epoch), 0
-  for _, id in ipairs(run and run.ids or {}) do
+  if not run then
+    -- The server has lost what it was.
+    call('ZREM', G, epoch)
+    return 0
+  end
+  for _, id in ipairs(run.ids) do
     if leave_run(id, epoch) then
       call('HSET', H, id, epoch .. ' 0 b ')
       call('ZADD', R, 0, pad(id))

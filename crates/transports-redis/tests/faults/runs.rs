@@ -92,6 +92,25 @@ async fn what_a_killed_node_had_not_acked_comes_to_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_the_server_has_lost_is_forgotten() {
+    let server = Redis::v7_0().start().unwrap();
+    let node = connect(&server.url()).await;
+    let event = registered(&node, "orders").await;
+    let mut works = hold_on(&node, &event, 10).await;
+    publish_all(&node, &event, &numbered(3)).await;
+    let held = next(&mut works).await;
+    let mut client = native(&server.url()).await;
+    let _: usize = ask(&mut client, &["DEL", "busgate:entries:{orders}:default"]).await;
+    assert_eq!(settle(&node, &[&held], Verb::Ack).await, [Settled::Stale]);
+    let forgotten = async {
+        while ask::<usize>(&mut client, &["ZCARD", "busgate:runs:{orders}:default"]).await > 0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, forgotten).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn native_tools_see_how_far_a_group_is_and_what_it_holds() {
     let server = Redis::v7_0().start().unwrap();
     let node = connect(&server.url()).await;
